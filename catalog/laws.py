@@ -1,0 +1,166 @@
+"""What must hold of a catalog, checked all at once: by tests on the defaults, by `resolve` on every stack."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from catalog.kinds import Catalog, Job, Queue, Service, Signal, Store
+from catalog.sizing import records
+
+# A single event is tried at least this long before it becomes a dead letter.
+PATIENCE = timedelta(minutes=15)
+NAME = re.compile(r"(?!amq\.)[A-Za-z0-9_.-]{1,200}")
+KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,62}")
+CRON = re.compile(r"(\S+\s+){4}\S+")
+CAMEL = re.compile(r"([A-Z][a-z0-9]+)+")
+
+
+def problems(catalog: Catalog) -> list[str]:
+    """Every fault of a catalog as one sentence that names the setting or entry, its value, and what it must be."""
+    return [
+        *_emptiness(catalog),
+        *_twice("queue name", [queue.name for queue in catalog.queues] + [queue.dead for queue in catalog.queues]),
+        *_twice("service", [service.name for service in catalog.services]),
+        *_twice("port", [str(service.port) for service in catalog.services]),
+        *_twice("job", [job.name for job in catalog.jobs]),
+        *_twice("container", [store.name for store in catalog.stores]),
+        *_twice("metric", [metric.name for metric in catalog.metrics]),
+        *_twice("signal", [signal.name for signal in catalog.signals]),
+        *_twice("alert", [alert.name for alert in catalog.alerts]),
+        *(fault for queue in catalog.queues for fault in _of_queue(catalog, queue)),
+        *(fault for service in catalog.services for fault in _of_service(catalog, service)),
+        *(fault for job in catalog.jobs for fault in _of_job(catalog, job)),
+        *(fault for store in catalog.stores for fault in _of_store(catalog, store)),
+        *(fault for signal in catalog.signals for fault in _of_signal(catalog, signal)),
+        *_of_handlers(catalog),
+        *_of_metrics(catalog),
+    ]
+
+
+def _emptiness(catalog: Catalog) -> Iterator[str]:
+    for kind in ("queues", "handlers", "services", "jobs", "stores", "metrics", "signals"):
+        if not getattr(catalog, kind):
+            yield f"catalog.{kind} is empty: declare at least one, or every check below it passes unseen"
+
+
+def _twice(kind: str, names: Iterable[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            yield f"{kind} {name} is declared {count} times: names are unique"
+
+
+def _of_queue(catalog: Catalog, queue: Queue) -> Iterator[str]:
+    if not NAME.fullmatch(queue.name):
+        yield (
+            f"{queue.setting}.queue is {queue.name!r}: a queue name has 1 to 200 letters, digits, '_', '.', '-'"
+            " and does not begin with 'amq.'"
+        )
+    if not queue.keys:
+        yield f"{queue.bindings} is empty: without a key nothing reaches {queue.name}"
+    for key, count in Counter(queue.keys).items():
+        if count > 1:
+            yield f"{queue.bindings} names {key} {count} times: bind a key once"
+        if not KEY.fullmatch(key):
+            yield f"{queue.bindings} has {key!r}: a key is words joined by '.', without wildcards; name each key"
+    if not 1 <= queue.prefetch <= queue.prefetch_max:
+        why = " (a higher one lets a long job block others)" if queue.slow else ""
+        yield f"{queue.setting}.prefetch is {queue.prefetch}: it is 1 to {queue.prefetch_max}{why}"
+    if queue.patience < PATIENCE:
+        yield (
+            f"{queue.setting}: {queue.delivery_limit} tries, {queue.retry[0]} to {queue.retry[1]} apart, last"
+            f" {queue.patience}: an event gets at least {PATIENCE} before it is a dead letter; raise the limit or the pauses"
+        )
+    if queue.drain_within < queue.longest_run:
+        yield (
+            f"{queue.setting}.drain_within is {_text(queue.drain_within)}: one event alone may take"
+            f" {_text(queue.longest_run)}; promise no less"
+        )
+    if queue.service not in {service.name for service in catalog.services}:
+        yield f"{queue.setting}: service {queue.service!r} does not exist: declare it in catalog/services.py"
+    yield from _keys_unknown_to_handler(catalog, queue)
+
+
+def _keys_unknown_to_handler(catalog: Catalog, queue: Queue) -> Iterator[str]:
+    handlers = {handler.name: handler for handler in catalog.handlers}
+    if queue.handler not in handlers:
+        yield f"{queue.setting}: handler {queue.handler!r} does not exist: declare it in catalog/queues.py"
+    elif types := handlers[queue.handler].types:
+        for key in sorted(set(queue.keys) - set(types)):
+            yield f"{queue.bindings} has {key!r}: handler {queue.handler} knows only {', '.join(types)}"
+
+
+def _of_service(catalog: Catalog, service: Service) -> Iterator[str]:
+    if not catalog.queues_of(service.name):
+        yield f"service {service.name} has no queue: a service without work is not deployed; remove it or give it one"
+    for unknown in sorted(set(service.stores) - {store.setting for store in catalog.stores}):
+        yield f"service {service.name} uses {unknown!r}: declare that container in catalog/services.py"
+    if not 1 <= service.replicas <= service.most_replicas:
+        yield (
+            f"replicas.{service.name} is {service.replicas}: it is 1 to {service.most_replicas}"
+            " (`most_replicas` in catalog/services.py)"
+        )
+
+
+def _of_job(catalog: Catalog, job: Job) -> Iterator[str]:
+    if not CRON.fullmatch(job.cron):
+        yield f"job {job.name}: cron is {job.cron!r}: five fields, UTC"
+    longest = max((queue.longest_run for queue in catalog.queues if queue.handler == "batch"), default=timedelta())
+    if not timedelta() < job.budget <= longest:
+        yield (
+            f"jobs.{job.name}.budget is {_text(job.budget)}: it is more than 0 and at most the longest run of its queue,"
+            f" {_text(longest)}"
+        )
+
+
+def _of_store(catalog: Catalog, store: Store) -> Iterator[str]:
+    if store.setting not in {setting for service in catalog.services for setting in service.stores}:
+        yield f"container {store.setting} is used by no service: remove it or name it in a service's `stores`"
+    if not CONTAINER.fullmatch(store.name) or (store.kind == "blob" and store.name != store.name.lower()):
+        yield (
+            f"{store.setting} is {store.name!r}: a container name has 3 to 63 letters, digits, '_' and '-'"
+            " (a blob container lower case only)"
+        )
+
+
+def _of_signal(catalog: Catalog, signal: Signal) -> Iterator[str]:
+    if bool(signal.alert) == bool(signal.no_alert):
+        yield f"signal {signal.name}: give it an alert, or say in no_alert why it has none; exactly one of the two"
+    if not catalog.entries(signal):
+        yield f"signal {signal.name} is asked about nothing: no {signal.per} matches its `only`"
+    if signal.alert and not CAMEL.fullmatch(signal.alert.name):
+        yield f"alert {signal.alert.name!r}: alert names are CamelCase, since pages are files of that name"
+    if signal.alert and bool(signal.alert.above) == bool(signal.alert.below):
+        yield f"alert {signal.alert.name}: give exactly one of `above` and `below`"
+
+
+def _of_handlers(catalog: Catalog) -> Iterator[str]:
+    for unused in sorted({handler.name for handler in catalog.handlers} - {queue.handler for queue in catalog.queues}):
+        yield f"handler {unused} is used by no queue: remove it or name it in one"
+
+
+def _of_metrics(catalog: Catalog) -> Iterator[str]:
+    words = set(re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", " ".join(_expressions(catalog))))
+    for metric in catalog.metrics:
+        used = bool(words.intersection(metric.series))
+        if used and metric.informational:
+            yield f"metric {metric.name} is used by a signal: its `informational` reason is out of date, remove it"
+        if not used and not metric.informational:
+            yield f"metric {metric.name} is used by no signal: use it, remove it, or say why in `informational`"
+    known = {name for metric in catalog.metrics for name in metric.series}
+    for name in sorted(word for word in words if re.search(r"_(total|seconds|bytes|ready|unacked)$", word)):
+        if name not in known:
+            yield f"expression uses {name}, which is not in catalog/metrics.py: declare it there"
+
+
+def _expressions(catalog: Catalog) -> Iterator[str]:
+    for signal in catalog.signals:
+        for entry in catalog.entries(signal):
+            yield signal.expr(entry)
+    for record in records(catalog):
+        yield record.expr
+
+
+def _text(duration: timedelta) -> str:
+    return f"{duration.total_seconds():g}s"

@@ -1,0 +1,60 @@
+"""What a handler can say of an event: return when it is written, raise Reject or Retry; the reasons are a closed list."""
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """Why an event was not written: a header of the dead letter, a metric label, a heading in the runbook.
+
+    The values are stable; each carries the sentence that a person reads.
+    """
+
+    def __new__(cls, value: str, _sentence: str) -> "Reason":
+        member = object.__new__(cls)
+        member._value_ = value
+        return member
+
+    def __init__(self, _value: str, sentence: str) -> None:
+        self.sentence = sentence
+
+
+class Never(Reason):
+    """Reasons for which no further try can succeed: the event becomes a dead letter."""
+
+    UNDECODABLE = "undecodable", "the body is not a JSON object in UTF-8"
+    TOO_LARGE = "too_large", "the body is larger than any event may be"
+    NO_ID = "no_id", "the event has no id, so a second delivery could not be recognised"
+    NO_TYPE = "no_type", "the event does not say what it is"
+    NO_TENANT = "no_tenant", "the event belongs to no tenant"
+    BAD_TIMESTAMP = "bad_timestamp", "the timestamp is not an ISO-8601 time with its offset"
+    WRONG_TYPE = "wrong_type", "a field is missing or has a type that the sink cannot hold"
+    UNKNOWN_JOB = "unknown_job", "the trigger names a job that does not exist"
+    CONFLICT = "conflict", "another event with the same id was written before"
+
+
+class Later(Reason):
+    """Reasons for which a later try can succeed: the event goes back to the broker."""
+
+    SINK_UNAVAILABLE = "sink_unavailable", "the sink does not answer, or says that it cannot now"
+    SINK_THROTTLED = "sink_throttled", "the sink asks for fewer requests"
+    SINK_REFUSED = "sink_refused", "the sink refuses the request: credentials, or a missing container"
+    UNKNOWN_TYPE = "unknown_type", "this version does not know the event type; a newer one may"
+    BUSY = "busy", "another worker holds the run"
+    STOPPING = "stopping", "the process is ending"
+    UNEXPECTED = "unexpected", "the handler failed in a way nobody foresaw; the log has the traceback"
+
+
+class Reject(Exception):
+    """The event can never succeed; `detail` names field, value (shortened) and what was expected."""
+
+    def __init__(self, reason: Never, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason.value}: {detail}")
+
+
+class Retry(Exception):
+    """The event may succeed later; `detail` says what stood in the way."""
+
+    def __init__(self, reason: Later, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason.value}: {detail}")
