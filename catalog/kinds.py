@@ -16,6 +16,14 @@ DRAIN_CAP = timedelta(minutes=10)
 CLOSING_TIME = timedelta(seconds=30)
 
 
+def buckets(longest_run: timedelta) -> tuple[float, ...]:
+    """Histogram bounds in seconds, 1-2-5 steps from a five-thousandth of the longest run to past twice of it."""
+    steps = [factor * 10.0**power for power in range(-4, 6) for factor in (1, 2, 5)]
+    longest = longest_run.total_seconds()
+    end = next(index for index, step in enumerate(steps) if step >= 2 * longest)
+    return tuple(round(step, 6) for step in steps[: end + 1] if step >= longest / 5000)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
     """A topic exchange that may be shared with services that are not ours."""
@@ -69,6 +77,11 @@ class Queue:
     def grace(self) -> timedelta:
         """How long a consumer may take to end after SIGTERM."""
         return min(self.longest_run + CLOSING_TIME, DRAIN_CAP)
+
+    @property
+    def finish_within(self) -> timedelta:
+        """How long work in hand may go on after SIGTERM before it is given back."""
+        return CLOSING_TIME if self.slow else timedelta(seconds=8)
 
     @property
     def lease(self) -> timedelta:

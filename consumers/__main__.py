@@ -1,0 +1,84 @@
+"""`python -m consumers SERVICE`: one process of one service, from its environment to its last acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+import uvloop
+
+from catalog.metrics import STARTUP
+from consumers import log
+from consumers.assembly import assemble
+from consumers.dead import DeadLetters
+from consumers.health import Health, serve
+from consumers.metrics import Meters
+from consumers.publish import ConfirmedPublisher
+from consumers.settings import Settings, SettingsError, load
+from consumers.worker import Worker
+
+USAGE = """usage: python -m consumers SERVICE
+
+Runs the consumers of one service until SIGTERM. Settings come from the environment; consumers/settings.py reads them.
+  RABBITMQ_URL=amqp://... DATA_LAKE_CONNECTION_STRING=... python -m consumers logging"""
+
+
+async def run(settings: Settings) -> None:
+    """Consume every queue of the service until SIGTERM or SIGINT, then end in order."""
+    stopping = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    url, meters = settings.rabbitmq_url, Meters(settings.catalog, settings.service)
+    publisher = ConfirmedPublisher(url, f"{settings.service} publisher")
+    async with assemble(settings, publisher, meters, stopping) as parts:
+        workers = [
+            Worker(
+                queue,
+                parts.handlers[queue.handler],
+                url,
+                DeadLetters(settings.catalog.exchange, queue, publisher),
+                meters,
+                stopping,
+            )
+            for queue in settings.catalog.queues_of(settings.service)
+        ]
+        health = Health(meters.registry, workers, settings.metrics_token)
+        server = serve(health, settings.host, settings.port)
+        async with asyncio.TaskGroup() as group:  # whatever ends with an error ends the process; its supervisor restarts it
+            beside = [health.watch_loop(), _note_startup(workers, meters), *parts.background]
+            helpers = [group.create_task(helper) for helper in beside]
+            await asyncio.gather(*(worker.run() for worker in workers))
+            for task in helpers:
+                task.cancel()
+        await publisher.close()
+        server.shutdown()
+    log.line("info", message="ended")
+
+
+async def _note_startup(workers: list[Worker], meters: Meters) -> None:
+    """Measure from the start of the process until every queue is consumed for the first time."""
+    await asyncio.gather(*(worker.consuming.wait() for worker in workers))
+    with open("/proc/self/stat", encoding="ascii") as stat:
+        started = int(stat.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): starttime
+    meters[STARTUP].set(time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments in (["-h"], ["--help"]) else 2
+    try:
+        settings = load(arguments[0], os.environ)
+        log.begin(service=settings.service, replica=settings.replica)
+        uvloop.run(run(settings))
+    except (SettingsError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

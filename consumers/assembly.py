@@ -1,0 +1,23 @@
+"""Which handler writes to which sink: one client per process, made before the first event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumers.metrics import Meters
+from consumers.publish import Publisher
+from consumers.settings import Settings
+from consumers.sinks import Blobs, Documents
+from consumers.worker import Handler
+
+
+@dataclass
+class Parts:
+    """What one process runs: handlers by name, and tasks that go on beside the workers."""
+
+    handlers: dict[str, Handler]
+    background: list[Coroutine[Any, Any, None]] = field(default_factory=list)

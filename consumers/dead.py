@@ -1,0 +1,52 @@
+"""From a verdict to the dead letters: the event as it came, with the reason a person needs, confirmed before it is acknowledged."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from pika.spec import BasicProperties
+
+from catalog import Exchange, Queue
+from consumers.publish import Publisher
+from consumers.verdicts import Reject
+
+# Headers that say where and why; `oncall dead` reads them and takes them off again for a replay.
+PREFIX = "x-dead-"
+
+
+class DeadLetters:
+    """The way from one queue to its dead letters."""
+
+    def __init__(self, exchange: Exchange, queue: Queue, publisher: Publisher) -> None:
+        self._exchange, self._queue, self._publisher = exchange, queue, publisher
+
+    async def send(self, key: str, properties: BasicProperties, body: bytes, attempts: int, why: Reject) -> None:
+        """Publish one dead letter. Raises Retry when the broker does not confirm it."""
+        headers = {
+            **{name: value for name, value in (properties.headers or {}).items() if not name.startswith("x-d")},
+            f"{PREFIX}reason": why.reason.value,
+            f"{PREFIX}detail": why.detail[:1000],
+            f"{PREFIX}attempts": attempts,
+            f"{PREFIX}queue": self._queue.name,
+            f"{PREFIX}key": key,
+            f"{PREFIX}at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        await self._publisher.publish(
+            self._exchange.dead, self._queue.name, body, message_id=identity(body), headers=headers, mandatory=True
+        )
+
+
+class _Identified(msgspec.Struct):
+    id: Any = None
+
+
+def identity(body: bytes) -> str:
+    """What tells two dead letters apart: the event's id, or the body's hash where no id can be read."""
+    try:
+        found = msgspec.json.decode(body, type=_Identified).id
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    return found if isinstance(found, str) and found else f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -1,0 +1,110 @@
+"""From the consumers back to the broker: dead letters, outcomes and triggers, each confirmed before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pika
+from pika.channel import Channel
+from pika.exceptions import AMQPError
+
+from consumers.amqp import Link, LinkLost, connect
+from consumers.verdicts import Later, Retry
+
+CONFIRM_WITHIN = 10.0  # seconds; a broker under a memory alarm confirms nothing until it is over
+
+
+class Publisher(Protocol):
+    """Anything that publishes and returns only when the broker has taken the message."""
+
+    async def publish(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, object] | None = None,
+        mandatory: bool = False,
+    ) -> None:
+        """Publish persistently. `mandatory`: a queue must take it. Raises Retry when the broker does not confirm."""
+
+
+class ConfirmedPublisher:
+    """Publishes over a connection of its own, opened at the first message: a blocked publisher must not stop consuming."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url, self._name = url, name
+        self._link: Link | None = None
+        self._opening = asyncio.Lock()
+        self._sent = 0
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._returned: dict[str, str] = {}
+
+    async def publish(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, object] | None = None,
+        mandatory: bool = False,
+    ) -> None:
+        properties = pika.BasicProperties(
+            content_type="application/json",
+            delivery_mode=pika.DeliveryMode.Persistent.value,
+            message_id=message_id,
+            headers=dict(headers or {}),
+        )
+        try:
+            link = await self._open()
+            link.channel.basic_publish(exchange, key, body, properties, mandatory)
+            await asyncio.wait_for(self._confirmation(), CONFIRM_WITHIN)
+        except (AMQPError, LinkLost, TimeoutError) as error:
+            what = f"{key!r} to exchange {exchange or '(default)'!r}"
+            raise Retry(Later.SINK_UNAVAILABLE, f"the broker did not confirm {what}: {error or 'no answer'}") from error
+        if reason := self._returned.pop(message_id, None):
+            raise Retry(Later.SINK_REFUSED, f"exchange {exchange or '(default)'!r} has no queue for {key!r} ({reason})")
+
+    async def close(self) -> None:
+        if self._link:
+            await self._link.close()
+
+    async def _open(self) -> Link:
+        async with self._opening:
+            if self._link is None or self._link.lost.done():
+                link = await connect(self._url, self._name)
+                self._sent, self._waiting = 0, {}
+                link.channel.confirm_delivery(self._settle)
+                link.channel.add_on_return_callback(self._note_return)
+                link.lost.add_done_callback(self._fail_all)
+                self._link = link
+            return self._link
+
+    def _confirmation(self) -> asyncio.Future[None]:
+        self._sent += 1
+        self._waiting[self._sent] = future = asyncio.get_running_loop().create_future()
+        return future
+
+    def _settle(self, frame: Any) -> None:
+        answer = frame.method
+        tags = [tag for tag in self._waiting if tag <= answer.delivery_tag] if answer.multiple else [answer.delivery_tag]
+        for tag in tags:
+            future = self._waiting.pop(tag, None)
+            if future is None or future.done():
+                continue
+            if isinstance(answer, pika.spec.Basic.Ack):
+                future.set_result(None)
+            else:
+                future.set_exception(LinkLost("the broker refused it (nack)"))
+
+    def _note_return(self, _: Channel, method: Any, properties: pika.BasicProperties, __: bytes) -> None:
+        self._returned[properties.message_id or ""] = str(method.reply_text)  # comes before the confirmation
+
+    def _fail_all(self, lost: asyncio.Future[LinkLost]) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(lost.result())
