@@ -1,6 +1,7 @@
 """`python -m catalog`: the resolved catalog as tables for a person."""
 
 import sys
+from collections.abc import Sequence
 
 from catalog import CATALOG
 from catalog.kinds import Catalog
@@ -13,7 +14,7 @@ Prints what is declared, with its defaults. Tables: {tables} (all when none is n
   python -m catalog settings    everything a stack may set, with its default"""
 
 
-def table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table in Markdown whose columns also line up in a terminal."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, tuple("-" * width for width in widths), *rows]
@@ -79,7 +80,10 @@ def alerts(catalog: Catalog) -> str:
             signal.alert.name,
             signal.alert.severity,
             signal.question,
-            ", ".join(f"{entry.name} {signal.alert.comparison} {signal.alert.limit(entry):g} {signal.unit}" for entry in catalog.entries(signal)),
+            ", ".join(
+                f"{entry.name} {signal.alert.comparison} {signal.alert.limit(entry):g} {signal.unit}"
+                for entry in catalog.entries(signal)
+            ),
             str(signal.alert.hold),
         )
         for signal in catalog.signals

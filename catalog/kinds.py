@@ -40,8 +40,8 @@ class Exchange:
 class Queue:
     """One queue, the keys bound to it, the handler that empties it, and what is promised about it.
 
-    `setting` is the prefix of its stack settings; `keys_setting` is the one for its keys where people know it by another
-    name than `<setting>.bindings`. `retry` holds the shortest and the longest pause between two tries.
+    `setting` is the prefix of its stack settings; `keys_setting` is the one for its keys where people know it by
+    another name than `<setting>.bindings`. `retry` holds the shortest and the longest pause between two tries.
     `drain_within` is the longest time in which a backlog may take to disappear: the promise to the readers.
     """
 
@@ -183,7 +183,7 @@ class Metric:
     informational: str = ""
 
     def at(self, suffix: str = "", **labels: str) -> str:
-        """The PromQL selector of this metric; `suffix` picks a histogram's part. Raises ValueError on a label it lacks."""
+        """The PromQL selector; `suffix` picks a histogram's part. Raises ValueError on a label it lacks."""
         if unknown := set(labels) - {*self.labels, "job"}:
             raise ValueError(f"{self.name} has no label {', '.join(sorted(unknown))}: its labels are {self.labels}")
         matchers = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
@@ -244,7 +244,7 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """Everything that is declared; `catalog.CATALOG` with its defaults, `resolve(...)` with a stack's settings applied."""
+    """Everything that is declared: `CATALOG` has the defaults, `resolve(...)` a stack's settings applied."""
 
     exchange: Exchange
     queues: tuple[Queue, ...]
@@ -261,13 +261,16 @@ class Catalog:
         return found
 
     def service(self, name: str) -> Service:
-        return _named(self.services, name)
+        found: Service = _named(self.services, name)
+        return found
 
     def job(self, name: str) -> Job:
-        return _named(self.jobs, name)
+        found: Job = _named(self.jobs, name)
+        return found
 
     def handler(self, name: str) -> Handler:
-        return _named(self.handlers, name)
+        found: Handler = _named(self.handlers, name)
+        return found
 
     def store(self, setting: str) -> Store:
         """The container that a setting names, whatever the stack calls it."""

@@ -57,6 +57,14 @@ def _of_queue(catalog: Catalog, queue: Queue) -> Iterator[str]:
             f"{queue.setting}.queue is {queue.name!r}: a queue name has 1 to 200 letters, digits, '_', '.', '-'"
             " and does not begin with 'amq.'"
         )
+    if queue.service not in {service.name for service in catalog.services}:
+        yield f"{queue.setting}: service {queue.service!r} does not exist: declare it in catalog/services.py"
+    yield from _of_keys(queue)
+    yield from _of_limits(queue)
+    yield from _keys_unknown_to_handler(catalog, queue)
+
+
+def _of_keys(queue: Queue) -> Iterator[str]:
     if not queue.keys:
         yield f"{queue.bindings} is empty: without a key nothing reaches {queue.name}"
     for key, count in Counter(queue.keys).items():
@@ -64,22 +72,23 @@ def _of_queue(catalog: Catalog, queue: Queue) -> Iterator[str]:
             yield f"{queue.bindings} names {key} {count} times: bind a key once"
         if not KEY.fullmatch(key):
             yield f"{queue.bindings} has {key!r}: a key is words joined by '.', without wildcards; name each key"
+
+
+def _of_limits(queue: Queue) -> Iterator[str]:
     if not 1 <= queue.prefetch <= queue.prefetch_max:
         why = " (a higher one lets a long job block others)" if queue.slow else ""
         yield f"{queue.setting}.prefetch is {queue.prefetch}: it is 1 to {queue.prefetch_max}{why}"
     if queue.patience < PATIENCE:
         yield (
             f"{queue.setting}: {queue.delivery_limit} tries, {queue.retry[0]} to {queue.retry[1]} apart, last"
-            f" {queue.patience}: an event gets at least {PATIENCE} before it is a dead letter; raise the limit or the pauses"
+            f" {queue.patience}: an event gets at least {PATIENCE} before it is a dead letter; raise the limit or the"
+            " pauses"
         )
     if queue.drain_within < queue.longest_run:
         yield (
             f"{queue.setting}.drain_within is {_text(queue.drain_within)}: one event alone may take"
             f" {_text(queue.longest_run)}; promise no less"
         )
-    if queue.service not in {service.name for service in catalog.services}:
-        yield f"{queue.setting}: service {queue.service!r} does not exist: declare it in catalog/services.py"
-    yield from _keys_unknown_to_handler(catalog, queue)
 
 
 def _keys_unknown_to_handler(catalog: Catalog, queue: Queue) -> Iterator[str]:
@@ -109,8 +118,8 @@ def _of_job(catalog: Catalog, job: Job) -> Iterator[str]:
     longest = max((queue.longest_run for queue in catalog.queues if queue.handler == "batch"), default=timedelta())
     if not timedelta() < job.budget <= longest:
         yield (
-            f"jobs.{job.name}.budget is {_text(job.budget)}: it is more than 0 and at most the longest run of its queue,"
-            f" {_text(longest)}"
+            f"jobs.{job.name}.budget is {_text(job.budget)}: it is more than 0 and at most the longest run of its"
+            f" queue, {_text(longest)}"
         )
 
 

@@ -58,13 +58,7 @@ def resolve(catalog: Catalog, overrides: Mapping[str, Any]) -> Catalog:
             changes.setdefault((setting.kind, setting.entry), {})[setting.field] = setting.read(value)
         except ValueError as error:
             faults.append(f"{key} is {value!r}: {error}")
-    resolved = replace(
-        catalog,
-        **{
-            kind: tuple(replace(entry, **changes.get((kind, _identity(entry)), {})) for entry in getattr(catalog, kind))
-            for kind in ("queues", "services", "jobs", "stores")
-        },
-    )
+    resolved = _replaced(catalog, changes)
     faults += problems(resolved)
     if faults:
         raise CatalogError(faults)
@@ -86,9 +80,16 @@ def environment(catalog: Catalog, service: str) -> dict[str, str]:
 
 def overrides_from(catalog: Catalog, variables: Mapping[str, str]) -> dict[str, str]:
     """The overrides that an environment carries, by setting key: the inverse of `environment`."""
-    return {
-        setting.key: variables[setting.variable] for setting in _settings(catalog) if setting.variable in variables
+    return {setting.key: variables[setting.variable] for setting in _settings(catalog) if setting.variable in variables}
+
+
+def _replaced(catalog: Catalog, changes: Mapping[tuple[str, str], Mapping[str, Any]]) -> Catalog:
+    """The catalog with fields replaced, {(kind, entry): {field: value}}."""
+    entries: dict[str, Any] = {
+        kind: tuple(replace(entry, **changes.get((kind, _identity(entry)), {})) for entry in getattr(catalog, kind))
+        for kind in ("queues", "services", "jobs", "stores")
     }
+    return replace(catalog, **entries)
 
 
 def _settings(catalog: Catalog) -> Iterator[Setting]:

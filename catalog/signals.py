@@ -8,7 +8,6 @@ from catalog.metrics import (
     CONSUMERS,
     CPU,
     DUPLICATES,
-    HANDLING,
     JOB_DURATION,
     JOB_RUNNING,
     JOB_RUNS,
@@ -220,7 +219,7 @@ SIGNALS = (
         row=JOBS,
         unit="short",
         per="job",
-        expr=lambda job: f'sum(increase({JOB_RUNS.at(job_name=job.name, status="failed")}[1h]))',
+        expr=lambda job: f"sum(increase({JOB_RUNS.at(job_name=job.name, status='failed')}[1h]))",
         alert=Alert(
             name="JobFailed",
             severity="ticket",
@@ -317,4 +316,3 @@ SIGNALS = (
         no_alert="the memory limit restarts a process before anybody could answer",
     ),
 )
-

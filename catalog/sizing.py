@@ -52,7 +52,7 @@ def at_most(term: Term, limit: float) -> Term:
 
 
 def smaller(a: Term, b: Term) -> Term:
-    """The smaller of two vectors with the same labels; PromQL has no such function, so: a where it is smaller, else b."""
+    """The smaller of two vectors with the same labels; PromQL has none, so: a where it is smaller, else b."""
     return Term(
         lambda values: min(a.value(values), b.value(values)),
         lambda names: f"({a.promql(names)} <= {b.promql(names)} or {b.promql(names)})",
@@ -100,7 +100,7 @@ class Sizing:
         return {
             "arrivals": at_most(ARRIVALS, sink) * HANDLING_TIME / number(UTILISATION) / slots,
             "backlog": at_most(self.demand, sink) * HANDLING_TIME / slots,
-            # Idle time is charged to events too, but one event cannot use more CPU than it takes: a process has one core.
+            # Idle time is charged to events too, but no event uses more CPU than it takes: a process has one core.
             "cpu": at_most(self.demand, sink) * smaller(CPU_TIME, HANDLING_TIME) / number(UTILISATION),
         }
 

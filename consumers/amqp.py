@@ -1,4 +1,4 @@
-"""One AMQP connection with one channel, as awaitables in the running loop; the only module that knows pika's callbacks."""
+"""One AMQP connection with one channel, as awaitables in the running loop."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ async def connect(url: str, name: str) -> Link:
 
 
 def pause(attempt: int) -> float:
-    """Seconds to wait before try `attempt` + 1: random below a bound that doubles, so that consumers come back spread out."""
-    return random.uniform(0.1, min(LONGEST_PAUSE, 0.25 * 2.0 ** min(attempt, 10)))
+    """Seconds to wait before try `attempt` + 1: random below a doubling bound, so that consumers spread."""
+    return random.uniform(0.1, min(LONGEST_PAUSE, 0.25 * 2.0 ** min(attempt, 10)))  # noqa: S311 - jitter, not a secret
 
 
 def explain(why: BaseException, url: str) -> str:
@@ -76,7 +76,8 @@ def explain(why: BaseException, url: str) -> str:
     parts = urlsplit(url)
     where = f"{parts.hostname}:{parts.port or 5672}"
     if isinstance(why, ProbableAuthenticationError | ProbableAccessDeniedError) or "ACCESS_REFUSED" in str(why):
-        return f"broker {where} refuses user {parts.username!r}: check the password and vhost in RABBITMQ_URL ({_text(why)})"
+        hint = "check the password and vhost in RABBITMQ_URL"
+        return f"broker {where} refuses user {parts.username!r}: {hint} ({_text(why)})"
     if isinstance(why, ChannelClosedByBroker) and why.reply_code == 404:
         return f"broker {where} says {why.reply_text!r}: run `pulumi up`, which creates it"
     if isinstance(why, OSError) or (isinstance(why, AMQPError) and not str(why)):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from consumers.metrics import Meters
-from consumers.publish import Publisher
-from consumers.settings import Settings
-from consumers.sinks import Blobs, Documents
 from consumers.worker import Handler
 
 

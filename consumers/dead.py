@@ -1,4 +1,4 @@
-"""From a verdict to the dead letters: the event as it came, with the reason a person needs, confirmed before it is acknowledged."""
+"""From a verdict to the dead letters: the event as it came, and the reason that a person needs."""
 
 from __future__ import annotations
 

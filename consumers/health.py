@@ -1,4 +1,4 @@
-"""Between a process and those who watch it: /health/live, /health/ready and /metrics, answered from a thread of its own."""
+"""Between a process and those who watch it: /health/live, /health/ready and /metrics, from a thread of its own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """A scrape every few seconds is not worth a line."""
 
 
@@ -88,6 +88,8 @@ def serve(health: Health, host: str, port: int) -> WSGIServer:
     try:
         server = make_server(host, port, health, server_class=_Server, handler_class=_Quiet)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {host}:{port} ({error.strerror}): set PORT, or see `ss -ltnp`") from None
+        raise OSError(
+            error.errno, f"cannot listen on {host}:{port} ({error.strerror}): set PORT, or see `ss -ltnp`"
+        ) from None
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

@@ -1,4 +1,4 @@
-"""Between the consumers and Prometheus: the catalog's metrics as client objects, every label value there from the start."""
+"""Between the consumers and Prometheus: the catalog's metrics as client objects, zero from the start."""
 
 from __future__ import annotations
 

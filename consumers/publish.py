@@ -33,7 +33,7 @@ class Publisher(Protocol):
 
 
 class ConfirmedPublisher:
-    """Publishes over a connection of its own, opened at the first message: a blocked publisher must not stop consuming."""
+    """Publishes over a connection of its own: a broker that blocks publishers must not stop consuming."""
 
     def __init__(self, url: str, name: str) -> None:
         self._url, self._name = url, name
@@ -91,7 +91,9 @@ class ConfirmedPublisher:
 
     def _settle(self, frame: Any) -> None:
         answer = frame.method
-        tags = [tag for tag in self._waiting if tag <= answer.delivery_tag] if answer.multiple else [answer.delivery_tag]
+        tags = (
+            [tag for tag in self._waiting if tag <= answer.delivery_tag] if answer.multiple else [answer.delivery_tag]
+        )
         for tag in tags:
             future = self._waiting.pop(tag, None)
             if future is None or future.done():

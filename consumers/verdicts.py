@@ -1,6 +1,7 @@
-"""What a handler can say of an event: return when it is written, raise Reject or Retry; the reasons are a closed list."""
+"""What a handler can say of an event: return when it is written, else raise Reject or Retry with a reason."""
 
 from enum import Enum
+from typing import Self
 
 
 class Reason(Enum):
@@ -9,7 +10,7 @@ class Reason(Enum):
     The values are stable; each carries the sentence that a person reads.
     """
 
-    def __new__(cls, value: str, _sentence: str) -> "Reason":
+    def __new__(cls, value: str, _sentence: str) -> Self:
         member = object.__new__(cls)
         member._value_ = value
         return member

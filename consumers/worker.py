@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -148,12 +149,12 @@ class Worker:
             return await self._handle(delivery.event)
         except (Reject, Retry) as verdict:
             return verdict
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a handler does, its event gets a verdict
             log.failure("the handler failed unexpectedly", error, queue=self.name, key=delivery.key)
             return Retry(Later.UNEXPECTED, repr(error))
 
     async def _bury(self, delivery: Delivery, verdict: Reject) -> Reject | Retry:
-        """The broker's own dead-lettering cannot carry a reason, so the letter is published, then the event acknowledged."""
+        """Publish the dead letter, since the broker's own dead-lettering can carry no reason."""
         try:
             await self._dead.send(delivery.key, delivery.properties, delivery.body, delivery.attempt, verdict)
         except Retry as error:
@@ -230,10 +231,8 @@ def _in_words(verdict: bool | Reject | Retry) -> tuple[str, dict[str, str]]:
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     """Sleep, but not longer than until the event."""
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        pass
 
 
 async def _first(lost: asyncio.Future[LinkLost], stopping: asyncio.Event) -> None:
