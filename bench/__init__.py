@@ -1,0 +1,1 @@
+"""Ours and its peers on the same work, in the same run."""
