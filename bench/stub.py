@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 ANSWER = (
-    b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nETag: \"0x1\"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
+    b'HTTP/1.1 201 Created\r\nContent-Length: 0\r\nETag: "0x1"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\n'
     b"x-ms-request-id: 1\r\nx-ms-version: 2023-11-03\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n\r\n"
 )
 

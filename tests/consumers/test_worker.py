@@ -11,18 +11,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from consumers.events import Event
+from tests.samples import body_of
 
 from catalog import CATALOG, Catalog
 from catalog.broker import Capabilities
 from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, REJECTED, RETRIED
 from consumers.dead import DeadLetters
-from consumers.events import Event
 from consumers.metrics import Meters
 from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Later, Never, Reject, Retry
 from consumers.worker import Handler, Worker
 from tests.brokers import LiveBroker, lines
-from tests.samples import body_of
 
 pytestmark = pytest.mark.servers
 
@@ -79,7 +79,7 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 async def until(what: Callable[[], Any], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
-        while not what():
+        while not what():  # noqa: ASYNC110 - what is waited for happens in a broker
             await asyncio.sleep(0.02)
 
 
@@ -393,9 +393,7 @@ def test_fault_06_every_failure_is_counted_from_zero(desk: Callable[..., Desk]) 
     assert [0.0] * len(Later) == [d.count(RETRIED, reason.value) for reason in Later]
 
 
-def test_one_log_line_per_message_tells_its_story(
-    desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_one_log_line_per_message_tells_its_story(desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]) -> None:
     """Queue, key, id, tenant, attempt, verdict and milliseconds, and the reason where it failed."""
     names: list[str] = []
 

@@ -1,0 +1,50 @@
+"""Real servers for the whole session, each on ports of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.broker_api import Api
+from tests.brokers import LiveBroker, eventually
+from tools import servers
+
+
+@contextmanager
+def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
+    """A single-node broker of a version, ready with its management API."""
+    ports = servers.BrokerPorts(*servers.free_ports(5))
+    user, password = "admin", secrets.token_urlsafe(12)
+    url = f"amqp://{user}:{password}@127.0.0.1:{ports.amqp}/%2F"
+    api = Api(f"http://127.0.0.1:{ports.management}", url, user, password)
+    with ExitStack() as started:
+        started.enter_context(servers.running(servers.epmd(home / "epmd", ports.epmd, version=version)))
+        node = servers.rabbitmq(home, ports=ports, user=user, password=password, version=version)
+        started.enter_context(servers.running(node))
+        eventually(lambda: servers.answers(f"{api.url}/api/overview"), 30)
+        yield LiveBroker(version, url, api)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBroker]:
+    """The default broker."""
+    with live_broker(tmp_path_factory.mktemp("broker"), "4.3") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def oldest_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBroker]:
+    """The oldest broker that is supported."""
+    with live_broker(tmp_path_factory.mktemp("oldest"), "4.0") as running:
+        yield running
+
+
+@pytest.fixture(params=["broker", "oldest_broker"], ids=["4.3", "4.0"])
+def any_broker(request: pytest.FixtureRequest) -> LiveBroker:
+    """Each of the supported brokers, one after the other."""
+    running: LiveBroker = request.getfixturevalue(request.param)
+    return running
