@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from catalog import CATALOG
 from catalog.kinds import Catalog
 from catalog.resolve import settings, value_of
+from catalog.text import quantity, span
+from catalog.text import table as markdown
 
 USAGE = """usage: python -m catalog [TABLE ...]
 
@@ -15,11 +17,7 @@ Prints what is declared, with its defaults. Tables: {tables} (all when none is n
 
 
 def table(title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table in Markdown whose columns also line up in a terminal."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [head, tuple("-" * width for width in widths), *rows]
-    body = "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
-    return f"## {title}\n{body}"
+    return f"## {title}\n{markdown(head, rows)}"
 
 
 def queues(catalog: Catalog) -> str:
@@ -35,8 +33,8 @@ def queues(catalog: Catalog) -> str:
                 queue.service,
                 str(queue.prefetch),
                 str(queue.delivery_limit),
-                str(queue.ack_timeout),
-                str(queue.drain_within),
+                span(queue.ack_timeout),
+                span(queue.drain_within),
             )
             for queue in catalog.queues
         ],
@@ -55,7 +53,7 @@ def services(catalog: Catalog) -> str:
                 str(service.replicas),
                 str(service.most_replicas),
                 " ".join(queue.name for queue in catalog.queues_of(service.name)),
-                str(max(queue.grace for queue in catalog.queues_of(service.name))),
+                span(max(queue.grace for queue in catalog.queues_of(service.name))),
             )
             for service in catalog.services
         ],
@@ -64,7 +62,7 @@ def services(catalog: Catalog) -> str:
 
 def jobs(catalog: Catalog) -> str:
     head = ("job", "cron (UTC)", "budget")
-    return table("Jobs", head, [(job.name, job.cron, str(job.budget)) for job in catalog.jobs])
+    return table("Jobs", head, [(job.name, job.cron, span(job.budget)) for job in catalog.jobs])
 
 
 def stores(catalog: Catalog) -> str:
@@ -81,10 +79,10 @@ def alerts(catalog: Catalog) -> str:
             signal.alert.severity,
             signal.question,
             ", ".join(
-                f"{entry.name} {signal.alert.comparison} {signal.alert.limit(entry):g} {signal.unit}"
+                f"{entry.name} {signal.alert.comparison} {quantity(signal.alert.limit(entry), signal.unit)}"
                 for entry in catalog.entries(signal)
             ),
-            str(signal.alert.hold),
+            span(signal.alert.hold),
         )
         for signal in catalog.signals
         if signal.alert

@@ -187,7 +187,7 @@ class Metric:
         if unknown := set(labels) - {*self.labels, "job"}:
             raise ValueError(f"{self.name} has no label {', '.join(sorted(unknown))}: its labels are {self.labels}")
         matchers = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-        return f"{self.name}{suffix}{{{matchers}}}"
+        return f"{self.name}{suffix}{{{matchers}}}" if matchers else f"{self.name}{suffix}"
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -201,13 +201,14 @@ class Alert:
     """When a signal needs a person: beyond a limit for a while. Exactly one of `above` and `below` is given.
 
     A limit is a function of the entry (queue, service or job) and has the signal's unit; `summary` may name the entry
-    as {name}.
+    as {name}. `explains` names alerts that are mere consequences: while this one fires they are not sent for its entry.
     """
 
     name: str
     severity: Severity
     hold: timedelta
     summary: str
+    explains: tuple[str, ...] = ()
     above: Callable[[Any], float] | None = None
     below: Callable[[Any], float] | None = None
 
@@ -227,6 +228,7 @@ class Signal:
     """One question with its expression, its panel, and its alert or the reason for none.
 
     `expr` gives the PromQL for one entry of `per`; `only` narrows the entries; `title` heads the panel in row `row`.
+    `label` is the label by which the expression tells several series of one entry apart.
     """
 
     name: str
@@ -237,6 +239,7 @@ class Signal:
     per: Per
     expr: Callable[[Any], str]
     only: Callable[[Any], bool] = lambda _: True
+    label: str = ""
     panel: PanelKind = "timeseries"
     alert: Alert | None = None
     no_alert: str = ""

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from catalog.kinds import Catalog, Job, Queue, Service, Signal, Store
+from catalog.kinds import Alert, Catalog, Job, Queue, Service, Signal, Store
 from catalog.sizing import records
 
 # A single event is tried at least this long before it becomes a dead letter.
@@ -138,10 +138,17 @@ def _of_signal(catalog: Catalog, signal: Signal) -> Iterator[str]:
         yield f"signal {signal.name}: give it an alert, or say in no_alert why it has none; exactly one of the two"
     if not catalog.entries(signal):
         yield f"signal {signal.name} is asked about nothing: no {signal.per} matches its `only`"
-    if signal.alert and not CAMEL.fullmatch(signal.alert.name):
-        yield f"alert {signal.alert.name!r}: alert names are CamelCase, since pages are files of that name"
-    if signal.alert and bool(signal.alert.above) == bool(signal.alert.below):
-        yield f"alert {signal.alert.name}: give exactly one of `above` and `below`"
+    if signal.alert:
+        yield from _of_alert(catalog, signal.alert)
+
+
+def _of_alert(catalog: Catalog, alert: Alert) -> Iterator[str]:
+    if not CAMEL.fullmatch(alert.name):
+        yield f"alert {alert.name!r}: alert names are CamelCase, since pages are files of that name"
+    if bool(alert.above) == bool(alert.below):
+        yield f"alert {alert.name}: give exactly one of `above` and `below`"
+    for unknown in sorted(set(alert.explains) - {other.name for other in catalog.alerts}):
+        yield f"alert {alert.name} explains {unknown!r}: no alert has this name"
 
 
 def _of_handlers(catalog: Catalog) -> Iterator[str]:

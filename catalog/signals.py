@@ -23,7 +23,7 @@ from catalog.metrics import (
     UNACKED,
     UP,
 )
-from catalog.sizing import REQUIRED, handling_time
+from catalog.sizing import REQUIRED, handling_time, mean_handling_time, rate
 
 # Rows of the board, from the question asked first to the one asked last.
 KEEPING_UP, JOBS, FAILURES, CONSUMERS_ROW = "Is each queue keeping up?", "Jobs", "Failures", "Consumers"
@@ -39,7 +39,7 @@ def time_to_drain(queue: Queue) -> str:
     if queue.slow:
         slots = f"clamp_min(sum({CONSUMERS.at(queue=queue.name)}) * {queue.prefetch}, 1)"
         return f"({ready} + sum({UNACKED.at(queue=queue.name)})) * {handling_time(queue)} / {slots}"
-    arriving, settled = (f"sum(rate({metric.at(queue=queue.name)}[5m]))" for metric in (PUBLISHED, SETTLED))
+    arriving, settled = rate(PUBLISHED, queue), rate(SETTLED, queue)
     return f"clamp_min({ready} - 60 * {arriving}, 0) / clamp_min({settled} - {arriving}, 0.001)"
 
 
@@ -111,13 +111,15 @@ SIGNALS = (
         row=KEEPING_UP,
         unit="short",
         per="queue",
-        expr=lambda queue: f"sum({CONSUMERS.at(queue=queue.name)})",
+        # A missing queue, or a broker that cannot be asked, has no series: that is no consumer, not silence.
+        expr=lambda queue: f"sum({CONSUMERS.at(queue=queue.name)}) or vector(0)",
         alert=Alert(
             name="QueueWithoutConsumer",
             severity="page",
             below=lambda _: 1,
             hold=timedelta(minutes=2),
             summary="Nobody consumes {name}",
+            explains=("QueueWillNotDrainInTime", "OldestEventTooOld"),
         ),
     ),
     Signal(
@@ -128,6 +130,7 @@ SIGNALS = (
         unit="short",
         per="service",
         expr=both_replica_counts,
+        label="count",
         no_alert="too few replicas page through time to drain, and with the number to set",
     ),
     Signal(
@@ -137,7 +140,7 @@ SIGNALS = (
         row=KEEPING_UP,
         unit="cps",
         per="queue",
-        expr=lambda queue: f"sum(rate({PUBLISHED.at(queue=queue.name)}[5m]))",
+        expr=lambda queue: rate(PUBLISHED, queue),
         no_alert="what producers publish is theirs to decide",
     ),
     Signal(
@@ -209,7 +212,7 @@ SIGNALS = (
         unit="s",
         per="once",
         panel="stat",
-        expr=lambda _: f"time() - max({SCHEDULER_TICK.at()})",
+        expr=lambda _: f"time() - max({SCHEDULER_TICK.at()} > 0)",  # 0: switched off, or not yet awake
         no_alert="a stopped scheduler harms only when a run is due; until then this panel and /health tell",
     ),
     Signal(
@@ -252,6 +255,7 @@ SIGNALS = (
         unit="short",
         per="queue",
         expr=lambda queue: f"sum by (reason) (increase({REJECTED.at(queue=queue.name)}[1h]))",
+        label="reason",
         no_alert="the letters themselves alert as long as they wait",
     ),
     Signal(
@@ -262,6 +266,7 @@ SIGNALS = (
         unit="cps",
         per="queue",
         expr=lambda queue: f"sum by (reason) (rate({RETRIED.at(queue=queue.name)}[5m]))",
+        label="reason",
         no_alert="a retry is the cure at work; what it cannot cure shows as age, drain time or a dead letter",
     ),
     Signal(
@@ -292,7 +297,7 @@ SIGNALS = (
         row=CONSUMERS_ROW,
         unit="s",
         per="queue",
-        expr=handling_time,
+        expr=mean_handling_time,
         no_alert="slower handling matters when the queue stops draining, which pages",
     ),
     Signal(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from catalog.kinds import Catalog, Queue, Service
+from catalog.kinds import Catalog, Metric, Queue, Service
 from catalog.metrics import CONSUMED, CPU, HANDLING, PUBLISHED, READY, UNACKED
 
 UTILISATION = 0.7  # above it queueing delay grows faster than throughput (M/M/c, any textbook)
@@ -40,14 +40,19 @@ def measured(name: str) -> Term:
     return Term(lambda values: values[name], lambda names: names[name])
 
 
+def literal(value: float) -> str:
+    """A number in PromQL, exactly: 14400, 0.7, 1e-06."""
+    return repr(float(value)).removesuffix(".0")
+
+
 def number(value: float) -> Term:
-    return Term(lambda _: value, lambda _: f"{value:g}")
+    return Term(lambda _: value, lambda _: literal(value))
 
 
 def at_most(term: Term, limit: float) -> Term:
     return Term(
         lambda values: min(term.value(values), limit),
-        lambda names: f"clamp_max({term.promql(names)}, {limit:g})",
+        lambda names: f"clamp_max({term.promql(names)}, {literal(limit)})",
     )
 
 
@@ -125,11 +130,11 @@ class Sizing:
         name, window, job = self.queue.name, self.queue.window, self.queue.service
         backlog = [READY, UNACKED] if self.queue.slow else [READY]
         return {
-            "arrivals": f"sum(rate({PUBLISHED.at(queue=name)}[{window}]))",
+            "arrivals": rate(PUBLISHED, self.queue, window),
             "backlog": " + ".join(f"sum({metric.at(queue=name)})" for metric in backlog),
             "handling_time": handling_time(self.queue),
             "cpu_time": f"sum(rate({CPU.at(job=job)}[{window}]))"
-            f" / clamp_min(sum(rate({CONSUMED.at(job=job)}[{window}])), {TINY:g})",
+            f" / clamp_min(sum(rate({CONSUMED.at(job=job)}[{window}])), {literal(TINY)})",
         }
 
     def records(self) -> list[Record]:
@@ -163,8 +168,21 @@ def records(catalog: Catalog) -> list[Record]:
     return [*per_queue, *per_service]
 
 
-def handling_time(queue: Queue) -> str:
-    """PromQL for the mean seconds of handling per event; half of the longest run until something was measured."""
+def rate(metric: Metric, queue: Queue, window: str = "5m") -> str:
+    """PromQL for one of the broker's counters of a queue, per second.
+
+    The broker counts from the first event on: before it, a queue that the broker knows has a rate of 0.
+    """
+    return f"(sum(rate({metric.at(queue=queue.name)}[{window}])) or 0 * sum({READY.at(queue=queue.name)}))"
+
+
+def mean_handling_time(queue: Queue) -> str:
+    """PromQL for the mean seconds of handling per event; nothing when none was handled."""
     spent = f"sum(rate({HANDLING.at('_sum', queue=queue.name)}[{queue.window}]))"
     events = f"sum(rate({HANDLING.at('_count', queue=queue.name)}[{queue.window}]))"
-    return f"({spent} / ({events} > 0) or vector({queue.longest_run.total_seconds() / 2:g}))"
+    return f"{spent} / ({events} > 0)"
+
+
+def handling_time(queue: Queue) -> str:
+    """The same, or half of the longest run until something was measured."""
+    return f"({mean_handling_time(queue)} or vector({literal(queue.longest_run.total_seconds() / 2)}))"

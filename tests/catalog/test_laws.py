@@ -129,6 +129,12 @@ BROKEN: dict[str, tuple[Callable[[], Catalog], str]] = {
         lambda: replace(CATALOG, signals=first(CATALOG.signals, alert=None)),
         "signal time_to_drain: give it an alert, or say in no_alert why it has none; exactly one of the two",
     ),
+    "an alert that explains a stranger": (
+        lambda: replace(
+            CATALOG, signals=first(CATALOG.signals, alert=replace(CATALOG.alerts[0], explains=("QueueOnFire",)))
+        ),
+        "alert QueueWillNotDrainInTime explains 'QueueOnFire': no alert has this name",
+    ),
     "a metric nobody reads": (
         lambda: replace(CATALOG, signals=tuple(s for s in CATALOG.signals if s.name != "retries")),
         "metric rabbitmq_messages_retried_total is used by no signal: use it, remove it, or say why in `informational`",
