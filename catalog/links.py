@@ -8,11 +8,12 @@ from zlib import crc32
 from catalog.kinds import Alert, Signal
 
 BOARD = "bi-risk-batch-jobs"
+FIRST_ROW = 100_000  # panels have smaller numbers
 
 
 def panel_id(signal: Signal) -> int:
     """A panel's number on its board, from the signal's name: links outlive signals that are added before it."""
-    return crc32(signal.name.encode()) % 100_000
+    return crc32(signal.name.encode()) % FIRST_ROW
 
 
 @dataclass(frozen=True)

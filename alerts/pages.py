@@ -1,0 +1,97 @@
+"""Between the catalog and the runbooks: the tables that stand in a page between `generated` markers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from catalog.kinds import Catalog, Signal
+from catalog.text import quantity, span, table
+
+FOLDER = Path(__file__).parents[1] / "runbooks"
+PASSAGE = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+class UnknownPassage(ValueError):
+    """A page asks for a table that nothing makes."""
+
+
+def filled(text: str, passages: Mapping[str, str]) -> str:
+    """A page with each generated passage replaced, {name: Markdown}. Raises UnknownPassage."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match["name"] not in passages:
+            raise UnknownPassage(f"no passage is called {match['name']!r}: there are {', '.join(sorted(passages))}")
+        return f"{match[1]}{passages[match['name']]}\n{match[3]}"
+
+    return PASSAGE.sub(replaced, text)
+
+
+def passages(catalog: Catalog) -> dict[str, str]:
+    """Every table that a page may hold, by name."""
+    limits = {
+        f"limits of {signal.alert.name}": limits_of(catalog, signal) for signal in catalog.signals if signal.alert
+    }
+    return {
+        "index": index(catalog),
+        "jobs": jobs(catalog),
+        "services": services(catalog),
+        "queues": queues(catalog),
+        **limits,
+    }
+
+
+def index(catalog: Catalog) -> str:
+    rows = [
+        (f"[{alert.name}]({alert.name}.md)", alert.severity, signal.question)
+        for signal in catalog.signals
+        if (alert := signal.alert)
+    ]
+    return table(("alert", "severity", "asks"), rows)
+
+
+def limits_of(catalog: Catalog, signal: Signal) -> str:
+    """Where the limit of an alert is for each queue, service or job."""
+    alert = signal.alert
+    assert alert is not None
+    beyond = "above" if alert.above else "below"
+    rows = [
+        (f"`{entry.name}`", f"{beyond} {quantity(alert.limit(entry), signal.unit)}", span(alert.hold))
+        for entry in catalog.entries(signal)
+    ]
+    return table((signal.per, "fires", "for at least"), rows)
+
+
+def services(catalog: Catalog) -> str:
+    rows = [
+        (
+            f"`{service.name}`",
+            " ".join(f"`{queue.name}`" for queue in catalog.queues_of(service.name)),
+            f"`replicas.{service.name}`",
+            str(service.replicas),
+            str(service.most_replicas),
+            f"{service.sink_rate:g}/s",
+        )
+        for service in catalog.services
+    ]
+    return table(("service", "queues", "setting", "default", "at most", "its sink takes"), rows)
+
+
+def queues(catalog: Catalog) -> str:
+    rows = [
+        (
+            f"`{queue.name}`",
+            f"`{queue.service}`",
+            f"`{queue.setting}.prefetch`",
+            f"{queue.prefetch} (1 to {queue.prefetch_max})",
+            span(queue.drain_within),
+        )
+        for queue in catalog.queues
+    ]
+    return table(("queue", "service", "setting", "prefetch", "a backlog is gone within"), rows)
+
+
+def jobs(catalog: Catalog) -> str:
+    rows = [(f"`{job.name}`", f"`{job.cron}`", span(job.budget)) for job in catalog.jobs]
+    return table(("job", "due (cron, UTC)", "budget"), rows)
