@@ -1,0 +1,248 @@
+"""Between the topology and a broker without an operator: each object as a resource over the management API."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pika
+import pulumi
+import requests
+from pika.exceptions import AMQPError
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from catalog.broker import Capabilities
+from infra.topology import Body, Object
+
+Props = dict[str, Any]
+
+TIMEOUT = 10  # seconds for one request; a broker on the same network answers in milliseconds
+IMMUTABLE = ("exchanges", "queues")  # kinds whose properties the broker fixes at their birth
+
+
+class Refused(Exception):
+    """The broker, or a rule of ours, does not allow the change; the text says what to do."""
+
+
+class Unreachable(Refused):
+    """The management API does not answer."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """The management API of one broker; `amqp` is needed only to count what a queue holds at this moment."""
+
+    url: str
+    amqp: str
+    user: str
+    password: str
+
+    def get(self, path: str) -> Any:
+        """The object at a path, None where there is none."""
+        return self._send("GET", path)
+
+    def put(self, path: str, body: Body) -> None:
+        self._send("PUT", path, body)
+
+    def post(self, path: str, body: Body) -> None:
+        self._send("POST", path, body)
+
+    def delete(self, path: str) -> None:
+        self._send("DELETE", path)
+
+    def held(self, queue: str) -> tuple[int, int]:
+        """(messages, consumers) of a queue now; the management API's own numbers are up to 5 s old."""
+        try:
+            with pika.BlockingConnection(pika.URLParameters(self.amqp)) as connection:
+                answer = connection.channel().queue_declare(queue, passive=True).method
+        except (AMQPError, OSError) as error:
+            raise Unreachable(f"RabbitMQ does not answer over AMQP ({error!r}): is it running?") from error
+        return answer.message_count, answer.consumer_count
+
+    def _send(self, method: str, path: str, body: Body | None = None) -> Any:
+        address = f"{self.url}/api/{path}"
+        try:
+            answer = requests.request(method, address, json=body, auth=(self.user, self.password), timeout=TIMEOUT)
+        except requests.RequestException as error:
+            raise Unreachable(
+                f"RabbitMQ's management API at {self.url} does not answer: is the broker running?"
+            ) from error
+        if answer.status_code == 404:
+            return None
+        if answer.status_code == 401:
+            raise Refused(
+                f"RabbitMQ at {self.url} refuses the password of user {self.user!r}: its data folder is of another time"
+                " or somebody changed the password; set it back, or let `make clean` remove the data and start anew"
+            )
+        if not answer.ok:
+            raise Refused(f"RabbitMQ at {self.url} answers {answer.status_code} to {method} {path}: {answer.text}")
+        return answer.json() if answer.content else {}
+
+
+class _Reached(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        return DiffResult(changes=any(olds.get(key) != news[key] for key in ("api", "version")))
+
+    def create(self, props: Props) -> CreateResult:
+        api = Api(**props["api"])
+        return CreateResult(api.url, {**props, "announced": _announced(api, props["version"])})
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        return UpdateResult({**news, "announced": _announced(Api(**news["api"]), news["version"])})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        try:
+            overview = Api(**props["api"]).get("overview")
+        except Unreachable:
+            return ReadResult(None, {})
+        return ReadResult(id_, {**props, "announced": overview["rabbitmq_version"]})
+
+
+def _announced(api: Api, expected: str) -> str:
+    """The version that the broker announces. Raises Refused where it can do other things than `expected` can."""
+    announced = str(api.get("overview")["rabbitmq_version"])
+    if Capabilities.of(announced) != Capabilities.of(expected):
+        raise Refused(
+            f"RabbitMQ at {api.url} announces version {announced}, the stack is made for {expected}:"
+            f" pulumi config set broker.version {'.'.join(announced.split('.')[:2])}"
+        )
+    return announced
+
+
+class Broker(Resource, module="broker", name="Broker"):
+    """The broker reached: it answers, takes our password, and is of the version that the topology was made for."""
+
+    api: pulumi.Output[Props]
+
+    def __init__(self, name: str, api: pulumi.Input[Props], version: str, opts: pulumi.ResourceOptions) -> None:
+        super().__init__(_Reached(), name, {"api": api, "version": version, "announced": None}, opts)
+
+
+class _Objects(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        keys = ("path", "body", "password", "api")
+        replaces = ["path"] if olds["path"] != news["path"] else []
+        return DiffResult(changes=any(olds.get(key) != news.get(key) for key in keys), replaces=replaces)
+
+    def create(self, props: Props) -> CreateResult:
+        put(Api(**props["api"]), props["path"], props["body"], props["password"])
+        return CreateResult(props["path"], props)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        put(Api(**news["api"]), news["path"], news["body"], news["password"])
+        return UpdateResult(news)
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        try:
+            live = live_of(Api(**props["api"]), props["path"])
+        except Unreachable:  # it comes back with its broker, and then is put there again
+            return ReadResult(None, {})
+        if live is None:
+            return ReadResult(None, {})
+        password = props["password"]
+        if password and not fits(password, live["password_hash"]):
+            password = "changed by hand"  # noqa: S105  # differs from the one that is wanted: a refresh shows an update
+        return ReadResult(id_, {**props, "body": {key: live.get(key) for key in props["body"]}, "password": password})
+
+    def delete(self, _id: str, props: Props) -> None:
+        try:
+            remove(Api(**props["api"]), props["path"])
+        except Unreachable as error:
+            print(f"{props['path']} is left in place: {error}", file=sys.stderr)
+
+
+class BrokerObject(Resource, module="broker", name="Object"):
+    """One object of the topology in the broker at hand."""
+
+    def __init__(
+        self, wanted: Object, api: pulumi.Input[Props], opts: pulumi.ResourceOptions, password: pulumi.Input[str] = ""
+    ) -> None:
+        props = {"path": wanted.path, "body": wanted.body, "password": password, "api": api}
+        super().__init__(_Objects(), wanted.name, props, opts)
+
+
+def live_of(api: Api, path: str) -> Body | None:
+    """What the broker has at a path. Raises Refused for a policy that another one hides."""
+    if not path.startswith("topic-permissions/"):
+        live = cast("Body | None", api.get(path))
+        if live and path.startswith("policies/"):
+            _check_not_hidden(api, live)
+        return live
+    user, _, exchange = path.rpartition("/")
+    return next((entry for entry in api.get(user) or () if entry["exchange"] == exchange), None)
+
+
+def put(api: Api, path: str, body: Body, password: str) -> None:
+    """Make the object what it should be, whether or not it exists. Raises Refused for what cannot be changed."""
+    kind, parent, body = path.split("/", maxsplit=1)[0], path.rpartition("/")[0], _with_whole_numbers(body)
+    if kind in IMMUTABLE and (live := api.get(path)):
+        _check_unchanged(path, body, live)
+    elif kind == "bindings":
+        api.post(parent, body)
+    elif kind == "topic-permissions":
+        api.put(parent, body)
+    else:
+        api.put(path, {**body, "password": password} if password else body)
+    if kind == "policies":
+        _check_not_hidden(api, {**body, "name": path.rpartition("/")[2]})
+
+
+def remove(api: Api, path: str) -> None:
+    """Delete an object; a queue only when nobody could miss it, since no broker call does both for quorum queues."""
+    kind, _, rest = path.partition("/")
+    name = rest.rpartition("/")[2]
+    if kind == "queues" and api.get(path):
+        messages, consumers = api.held(name)
+        if messages or consumers:
+            print(
+                f"queue {name} is left in place: it holds {messages} messages and has {consumers} consumers;"
+                f" empty it, then delete it in the management page",
+                file=sys.stderr,
+            )
+            return
+    api.delete(path)
+
+
+def fits(password: str, stored: str) -> bool:
+    """Whether a password is behind a hash of RabbitMQ's: base64 of a 4-byte salt and SHA-256(salt + password)."""
+    raw = base64.b64decode(stored)
+    return hashlib.sha256(raw[:4] + password.encode()).digest() == raw[4:]
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Undo what Pulumi's wire format does to integers: it knows only doubles, and the broker refuses those."""
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(entry) for key, entry in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_unchanged(path: str, body: Body, live: Body) -> None:
+    differing = {key: (live.get(key), value) for key, value in body.items() if live.get(key) != value}
+    if differing:
+        kind, name = path.split("/", maxsplit=1)[0].removesuffix("s"), path.rpartition("/")[2]
+        faults = "; ".join(f"{key} is {had!r}, wanted {value!r}" for key, (had, value) in differing.items())
+        raise Refused(
+            f"{kind} {name} exists with other properties ({faults}) and a broker never changes them: either give this"
+            f" stack another name for it, or stop its users, empty it, delete it in the management page, and run again"
+        )
+
+
+def _check_not_hidden(api: Api, ours: Body) -> None:
+    """Only one policy applies to a queue: a platform's `.*` of higher priority silently removes our limits."""
+    queue = ours["name"]
+    for other in api.get("policies/%2F"):
+        stronger = other["name"] != queue and other["priority"] >= ours["priority"]
+        if stronger and other["apply-to"] in ("all", "queues", "quorum_queues") and re.search(other["pattern"], queue):
+            raise Refused(
+                f"policy {other['name']} (pattern {other['pattern']}, priority {other['priority']}) hides ours of queue"
+                f" {queue} (priority {ours['priority']}), and with it the delivery limit and the dead letters:"
+                f" give it a priority below {ours['priority']} or a pattern that leaves {queue} out"
+            )

@@ -1,0 +1,148 @@
+"""Between the local target and supervisord: each program as a resource that is started, awaited, watched and ended."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from infra.files import write
+from infra.supervision import ALIVE, DOWN, ProgramError, last_words, literal, state_of, supervisor, until
+from tools.servers import answers
+
+Props = dict[str, Any]
+
+FAILED = ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
+KEYS = ("home", "name", "command", "env", "directory", "ready", "stop_seconds", "files")
+
+PROGRAM = """\
+[program:{name}]
+command = {command}
+directory = {directory}
+environment = {environment}
+startsecs = 1
+autorestart = true
+stopwaitsecs = {stop_seconds}
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {log}
+stdout_logfile_maxbytes = 50MB
+stdout_logfile_backups = 1
+"""
+
+
+class _Processes(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        replaces = [key for key in ("home", "name") if olds[key] != news[key]]
+        changes = any(olds.get(key) != news[key] for key in KEYS)
+        return DiffResult(changes=changes, replaces=replaces, delete_before_replace=True)
+
+    def create(self, props: Props) -> CreateResult:
+        run(props)
+        return CreateResult(props["name"], props)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        run(news)
+        return UpdateResult(news)
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        state, _ = state_of(props["home"], props["name"])
+        unchanged = all(_content(Path(path)) == text for path, text in _files(props).items())
+        return ReadResult(id_, props) if state in ALIVE and unchanged else ReadResult(None, {})
+
+    def delete(self, _id: str, props: Props) -> None:
+        stop(props["home"], props["name"])
+
+
+class Process(Resource, module="machine", name="Process"):
+    """One program that runs, answers at `ready`, and is restarted when its command, environment or files change.
+
+    `ready` is http://... that must answer below 500, or tcp://host:port that must listen; `files` are {path: content}, written before the
+    program starts; `stop_seconds` is how long it may take to end after SIGTERM.
+    """
+
+    def __init__(self, name: str, props: pulumi.Inputs, opts: pulumi.ResourceOptions) -> None:
+        super().__init__(_Processes(), name, {"name": name, **props}, opts)
+
+
+def run(props: Props) -> None:
+    """Put a program's files in place, (re)start just this program, wait until it is ready. Raises ProgramError."""
+    home, name = props["home"], props["name"]
+    stop(home, name)
+    Path(props["directory"]).mkdir(parents=True, exist_ok=True)
+    for path, text in _files(props).items():
+        write(Path(path), text)
+    control = supervisor(home)
+    try:
+        control.reloadConfig()
+        control.addProcessGroup(name)
+    except Fault as fault:
+        raise ProgramError(f"supervisord does not take {name}: {fault.faultString}") from fault
+    try:
+        _wait_until_ready(home, name, props["ready"])
+    except ProgramError:
+        stop(home, name)
+        raise
+
+
+def stop(home: str, name: str) -> None:
+    """End a program and forget it; nothing happens when it is not there."""
+    with suppress(Fault, *DOWN):
+        supervisor(home).stopProcessGroup(name)
+        supervisor(home).removeProcessGroup(name)
+    _program_file(home, name).unlink(missing_ok=True)
+
+
+def _files(props: Props) -> dict[str, str]:
+    home, name = props["home"], props["name"]
+    program = PROGRAM.format(
+        name=name,
+        command=literal(shlex.join(props["command"])),
+        directory=literal(props["directory"]),
+        environment=",".join(f'{key}="{_quoted(key, value)}"' for key, value in sorted(props["env"].items())),
+        stop_seconds=int(props["stop_seconds"]),
+        log=literal(_log(home, name)),
+    )
+    return {**props["files"], str(_program_file(home, name)): program}
+
+
+def _program_file(home: str, name: str) -> Path:
+    return Path(home) / "programs" / f"{name}.conf"
+
+
+def _log(home: str, name: str) -> Path:
+    return Path(home) / "logs" / f"{name}.log"
+
+
+def _quoted(key: str, value: str) -> str:
+    if '"' in value or "\n" in value:
+        raise ProgramError(f"{key} holds a double quote or a line break, which supervisord cannot pass on: remove it")
+    return literal(value)
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
+
+
+def _wait_until_ready(home: str, name: str, ready: str) -> None:
+    first = 0
+
+    def is_ready() -> bool:
+        nonlocal first
+        state, pid = state_of(home, name)
+        first = first or pid
+        if state in FAILED or (pid and pid != first):
+            raise ProgramError(f"{name} ended as soon as it was started{last_words(_log(home, name))}")
+        return state == "RUNNING" and answers(ready)
+
+    until(is_ready, name, _log(home, name))
