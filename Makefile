@@ -1,0 +1,54 @@
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" .local/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: tools ## Bring everything up on this machine, or mend it, and prove that it works
+	tools/pulumi stack select --create local
+	tools/pulumi up --stack local --refresh --yes --skip-preview
+	$(PYTHON) -m proof
+
+.PHONY: status
+status: ## Queues, rates, consumers, dead letters, alerts that fire
+	.venv/bin/oncall status
+
+.PHONY: down
+down: ## End every process; what was written stays
+	tools/pulumi destroy --stack local --yes --skip-preview
+
+.PHONY: clean
+clean: ## End every process and delete what was written here
+	@if [ -d .local/state/.pulumi ]; then $(MAKE) down; fi
+	rm -rf .local
+
+.PHONY: check
+check: ## Format, lint, types and the tests without servers, in under a minute
+	@python3 -m tools venv
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	$(PYTEST) -q -m "not servers"
+
+.PHONY: test
+test: ## All tests, with real servers
+	@python3 -m tools --all
+	$(PYTEST)
+
+.PHONY: tools
+tools: ## Obtain the real parts: broker, stores, Prometheus, Pulumi
+	@python3 -m tools
+
+.PHONY: lock
+lock: ## Pin the dependencies again, after a change of *.in, tools/npm/package.json or tools/go/*/go.mod
+	python3 -m venv .local/lock
+	.local/lock/bin/pip install --quiet pip-tools
+	$(COMPILE) --output-file requirements.txt requirements.in
+	$(COMPILE) --output-file tools/wheels.txt tools/wheels.in
+	cd tools/npm && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
+	for module in tools/go/*/; do go mod tidy -C $$module; done

@@ -1,0 +1,18 @@
+"""Programs from npm, exactly as tools/npm/package-lock.json pins them."""
+
+import os
+import shutil
+
+from tools.cache import ROOT, Build
+
+PACKAGE = ROOT / "tools/npm/package.json"
+LOCK = ROOT / "tools/npm/package-lock.json"
+
+
+def locked(build: Build) -> None:
+    for file in (PACKAGE, LOCK):
+        shutil.copy(file, build.into)
+    node = build.programs["node"]
+    env = {"PATH": f"{node.parent}:{os.environ['PATH']}", "npm_config_cache": str(build.scratch / "npm")}
+    quiet = ("--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts")
+    build.run(node, build.programs["npm"], "ci", *quiet, cwd=build.into, env=env)

