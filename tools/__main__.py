@@ -17,7 +17,7 @@ class Progress:
     """Says what goes on: one line when a long part starts, one when it ends, a sign of life in between."""
 
     def __init__(self) -> None:
-        self.started: dict[str, float] = {}
+        self.started: dict[str, tuple[Part, float]] = {}
         self.lock = Lock()
 
     def say(self, part: Part, version: str, text: str) -> None:
@@ -25,19 +25,19 @@ class Progress:
             print(f"  {part.name:<23}{version:<11}{text}", flush=True)
 
     def start(self, part: Part) -> None:
-        self.started[part.name] = time.monotonic()
+        self.started[part.name] = part, time.monotonic()
         if part.takes:
             self.say(part, part.version, f"... takes about {part.takes}")
 
     def end(self, part: Part, version: str, text: str) -> None:
-        took = time.monotonic() - self.started.pop(part.name)
+        took = time.monotonic() - self.started.pop(part.name)[1]
         self.say(part, version, f"{text:<10}{took:5.0f} s")
 
     def heartbeat(self) -> None:
-        for name, since in list(self.started.items()):
+        for part, since in list(self.started.values()):
             waited = time.monotonic() - since
             if waited > HEARTBEAT:
-                self.say(PARTS[name], PARTS[name].version, f"... still at it, {waited:.0f} s")
+                self.say(part, part.version, f"... still at it, {waited:.0f} s")
 
 
 def with_needs(parts: Iterable[Part]) -> list[Part]:
@@ -77,7 +77,8 @@ def obtain_all(parts: list[Part]) -> list[str]:
         while waiting:
             _, waiting = wait(waiting, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
             progress.heartbeat()
-    return [_failure(PARTS[name], fault) for name, future in futures.items() if (fault := future.exception())]
+    ended = [(part, futures[part.name].exception()) for part in parts if part.name in futures]
+    return [_failure(part, fault) for part, fault in ended if fault]
 
 
 def _failure(part: Part, fault: BaseException) -> str:
