@@ -47,7 +47,12 @@ def rules(catalog: Catalog, links: Links = LINKS) -> str:
             if signal.alert
         ),
     ]
-    return HEAD + yaml.dump({"groups": groups}, Dumper=Dumper, sort_keys=False, width=116, allow_unicode=True)
+    return HEAD + dump(groups)
+
+
+def dump(groups: list[dict[str, Any]]) -> str:
+    """Groups of rules as a file for Prometheus."""
+    return yaml.dump({"groups": groups}, Dumper=Dumper, sort_keys=False, width=116, allow_unicode=True)
 
 
 def recording_rules(catalog: Catalog) -> list[dict[str, Any]]:

@@ -57,10 +57,10 @@ def at_most(term: Term, limit: float) -> Term:
 
 
 def smaller(a: Term, b: Term) -> Term:
-    """The smaller of two vectors with the same labels; PromQL has none, so: a where it is smaller, else b."""
+    """The smaller of two vectors with the same labels, nothing where one is missing; PromQL has no such function."""
     return Term(
         lambda values: min(a.value(values), b.value(values)),
-        lambda names: f"({a.promql(names)} <= {b.promql(names)} or {b.promql(names)})",
+        lambda names: f"({a.promql(names)} <= {b.promql(names)} or {b.promql(names)} < {a.promql(names)})",
     )
 
 
