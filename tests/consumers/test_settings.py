@@ -20,14 +20,18 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
     "no broker": (
         "logging",
         {"RABBITMQ_URL": ""},
-        "the environment of logging has 1 problem:\n"
-        "  RABBITMQ_URL is not set: give amqp://USER:PASSWORD@HOST:PORT/VHOST",
+        (
+            "the environment of logging has 1 problem:\n"
+            "  RABBITMQ_URL is not set: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
     ),
     "a broker over HTTP": (
         "logging",
         {"RABBITMQ_URL": "http://u:p@broker.example:15672"},
-        "the environment of logging has 1 problem:\n"
-        "  RABBITMQ_URL points at http://broker.example: give amqp://USER:PASSWORD@HOST:PORT/VHOST",
+        (
+            "the environment of logging has 1 problem:\n"
+            "  RABBITMQ_URL points at http://broker.example: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
     ),
     "a port that is none": (
         "logging",
@@ -37,23 +41,29 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
     "no lake": (
         "logging",
         {"DATA_LAKE_CONNECTION_STRING": ""},
-        "the environment of logging has 1 problem:\n"
-        "  DATA_LAKE_CONNECTION_STRING is not set: give the storage account's connection string",
+        (
+            "the environment of logging has 1 problem:\n"
+            "  DATA_LAKE_CONNECTION_STRING is not set: give the storage account's connection string"
+        ),
     ),
     "no document store": (
         "analytics-service",
         {"COSMOS_DB_ENDPOINT": "cosmos.example", "COSMOS_DB_KEY": ""},
-        "the environment of analytics-service has 2 problems:\n"
-        "  COSMOS_DB_ENDPOINT is 'cosmos.example': give the account's https:// address\n"
-        "  COSMOS_DB_KEY is not set: give the account's key",
+        (
+            "the environment of analytics-service has 2 problems:\n"
+            "  COSMOS_DB_ENDPOINT is 'cosmos.example': give the account's https:// address\n"
+            "  COSMOS_DB_KEY is not set: give the account's key"
+        ),
     ),
     "several at once": (
         "risk-analytics",
         {"SCHEDULER": "yes", "RABBITMQ_BATCH_JOBS_PREFETCH": "0", "PORT": "http"},
-        "the environment of risk-analytics has 3 problems:\n"
-        "  rabbitmq.batch_jobs.prefetch is 0: it is 1 to 5 (a higher one lets a long job block others)\n"
-        "  PORT is 'http': give a port from 1 to 65535\n"
-        "  SCHEDULER is 'yes': it is on or off",
+        (
+            "the environment of risk-analytics has 3 problems:\n"
+            "  rabbitmq.batch_jobs.prefetch is 0: it is 1 to 5 (a higher one lets a long job block others)\n"
+            "  PORT is 'http': give a port from 1 to 65535\n"
+            "  SCHEDULER is 'yes': it is on or off"
+        ),
     ),
     "a prefetch in words": (
         "logging",
