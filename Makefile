@@ -30,14 +30,19 @@ clean: ## End every process and delete what was written here
 .PHONY: check
 check: ## Format, lint, types and the tests without servers, in under a minute
 	@python3 -m tools venv
+	@$(MAKE) --no-print-directory lint
+	$(PYTEST) -q -m "not servers"
+
+.PHONY: lint
+lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	$(PYTEST) -q -m "not servers"
 
 .PHONY: test
-test: ## All tests, with real servers
+test: ## Format, lint, types and all tests, with real servers
 	@python3 -m tools --all
+	@$(MAKE) --no-print-directory lint
 	$(PYTEST)
 
 .PHONY: tools
