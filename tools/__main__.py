@@ -34,10 +34,11 @@ class Progress:
         self.say(part, version, f"{text:<10}{took:5.0f} s")
 
     def heartbeat(self) -> None:
-        for part, since in list(self.started.values()):
-            waited = time.monotonic() - since
-            if waited > HEARTBEAT:
-                self.say(part, part.version, f"... still at it, {waited:.0f} s")
+        at_work = list(self.started.values())
+        longest = time.monotonic() - min(since for _, since in at_work)
+        names = ", ".join(part.name for part, _ in at_work)
+        with self.lock:
+            print(f"  ... after {longest:.0f} s still at work: {names}", flush=True)
 
 
 def with_needs(parts: Iterable[Part]) -> list[Part]:
@@ -75,8 +76,9 @@ def obtain_all(parts: list[Part]) -> list[str]:
                 futures[part.name] = pool.submit(one, part)
         waiting = set(futures.values())
         while waiting:
-            _, waiting = wait(waiting, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
-            progress.heartbeat()
+            done, waiting = wait(waiting, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
+            if not done and progress.started:
+                progress.heartbeat()
     ended = [(part, futures[part.name].exception()) for part in parts if part.name in futures]
     return [_failure(part, fault) for part, fault in ended if fault]
 
