@@ -1,0 +1,147 @@
+"""From the real sinks back to values: {place: content}, read by other clients than those that wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import ssl
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow.parquet as pq
+import requests
+from azure.core.pipeline.transport import RequestsTransport
+from azure.cosmos import CosmosClient
+from azure.storage.blob import ContainerClient
+from requests.adapters import HTTPAdapter
+
+from catalog import Queue, Store
+from oncall.broker import channel
+from oncall.endpoints import Endpoints
+from oncall.letters import read
+from proof import expect
+from proof.compare import Content
+
+READERS = 8  # downloads at once; more only makes a local blob server slower
+
+Found = dict[str, Content]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything there is at one moment, by place: blobs by name only, documents by setting, dead letters by queue."""
+
+    blobs: frozenset[str]
+    documents: dict[str, Found]
+    dead: dict[str, Found]
+
+
+class Lake:
+    """The blob container; a place is `<container>/<path>`."""
+
+    def __init__(self, connection_string: str, container: str) -> None:
+        self._client = ContainerClient.from_connection_string(connection_string, container)
+        self._container = container
+
+    def places(self) -> frozenset[str]:
+        return frozenset(f"{self._container}/{name}" for name in self._client.list_blob_names())
+
+    def contents(self, places: Iterable[str]) -> Found:
+        """What the blobs hold: a Parquet row, or a JSON object. A blob that cannot be read says so as its content."""
+        wanted = sorted(places)
+        with ThreadPoolExecutor(READERS) as pool:
+            return dict(zip(wanted, pool.map(self._read, wanted), strict=True))
+
+    def _read(self, place: str) -> Content:
+        body = self._client.download_blob(place.removeprefix(f"{self._container}/")).readall()
+        try:
+            return parquet(body) if place.endswith(".parquet") else expect.present(json.loads(body))
+        except (ValueError, OSError) as error:  # pyarrow's errors are one of both
+            return {"unreadable": str(error)}
+
+
+def parquet(body: bytes) -> Content:
+    """The one row of a blob. Raises ValueError when it has another number of rows."""
+    rows = pq.read_table(io.BytesIO(body)).to_pylist()
+    if len(rows) != 1:
+        raise ValueError(f"{len(rows)} rows, expected 1")
+    return expect.values(rows[0])
+
+
+class Database:
+    """The document database; a place is `<container>/<partition>/<id>`."""
+
+    def __init__(self, endpoint: str, key: str, database: str, ca_file: str = "") -> None:
+        self._database = cosmos_client(endpoint, key, ca_file).get_database_client(database)
+
+    def contents(self, store: Store) -> Found:
+        """Every document of a container, without what the database adds to it."""
+        field = store.partition_key.lstrip("/")
+        return {
+            f"{store.name}/{document.get(field)}/{document['id']}": _own(document)
+            for document in self._database.get_container_client(store.name).read_all_items()
+        }
+
+
+def cosmos_client(endpoint: str, key: str, ca_file: str = "") -> CosmosClient:
+    """A client for an account, or for the emulator that presents the certificate in `ca_file`."""
+    if not ca_file:
+        return CosmosClient(endpoint, key)
+    session = requests.Session()
+    session.mount("https://", _Pinned(Path(ca_file)))
+    return CosmosClient(endpoint, key, transport=RequestsTransport(session=session, session_owner=False))
+
+
+class _Pinned(HTTPAdapter):
+    """Accepts exactly one certificate: the emulator's names no host and is out of date, so no other check can pass."""
+
+    def __init__(self, certificate: Path) -> None:
+        self._fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, assert_fingerprint=self._fingerprint, **kwargs)
+
+
+def _own(document: dict[str, Any]) -> Content:
+    return expect.present({name: value for name, value in document.items() if not name.startswith("_")})
+
+
+def dead_letters(endpoints: Endpoints, queue: Queue) -> Found:
+    """The dead letters of a queue by event id, with their reason. None is acknowledged, so they stay where they are."""
+    with channel(endpoints) as opened:
+        return {f"{queue.dead}/{letter.id}": {"reason": letter.reason} for letter in read(opened, queue, sys.maxsize)}
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """The clients for all of it."""
+
+    endpoints: Endpoints
+    lake: Lake
+    database: Database
+
+    @classmethod
+    def of(cls, endpoints: Endpoints, connection_string: str) -> Self:
+        account = endpoints.cosmos
+        return cls(
+            endpoints,
+            Lake(connection_string, endpoints.catalog.store(expect.LAKE).name),
+            Database(account.endpoint, account.key, account.database, account.ca_file),
+        )
+
+    def look(self) -> Seen:
+        return Seen(
+            blobs=self.lake.places(),
+            documents={
+                store.setting: self.database.contents(store)
+                for store in self.endpoints.catalog.stores
+                if store.kind == "cosmos"
+            },
+            dead={queue.name: dead_letters(self.endpoints, queue) for queue in self.endpoints.catalog.queues},
+        )
