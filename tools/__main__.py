@@ -54,33 +54,34 @@ def with_needs(parts: Iterable[Part]) -> list[Part]:
 def obtain_all(parts: list[Part]) -> list[str]:
     """Obtain the parts side by side, each after what it needs; returns what failed, as text for a person."""
     progress = Progress()
-    futures: dict[str, Future[None]] = {}
-
-    def one(part: Part) -> None:
-        for need in part.needs:
-            if need.name in futures and futures[need.name].exception():
-                raise PartError(f"it needs {need.name}, which failed")
-        progress.start(part)
-        try:
-            version, origin = obtain(part)
-        except Exception:
-            progress.end(part, part.version, "FAILED")
-            raise
-        progress.end(part, version, "from PATH" if origin == "PATH" else "installed")
-
+    runs: dict[str, Future[None]] = {}
     with ThreadPoolExecutor(max_workers=len(parts) or 1) as pool:
         for part in parts:
             if part.made:
                 progress.say(part, part.made[0], "from PATH" if part.made[1] == "PATH" else "present")
             else:
-                futures[part.name] = pool.submit(one, part)
-        waiting = set(futures.values())
+                runs[part.name] = pool.submit(
+                    _one, part, [runs[n.name] for n in part.needs if n.name in runs], progress
+                )
+        waiting = set(runs.values())
         while waiting:
             done, waiting = wait(waiting, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
             if not done and progress.started:
                 progress.heartbeat()
-    ended = [(part, futures[part.name].exception()) for part in parts if part.name in futures]
+    ended = [(part, runs[part.name].exception()) for part in parts if part.name in runs]
     return [_failure(part, fault) for part, fault in ended if fault]
+
+
+def _one(part: Part, needs: list[Future[None]], progress: Progress) -> None:
+    if any(need.exception() for need in needs):
+        raise PartError("a part it needs could not be obtained")
+    progress.start(part)
+    try:
+        version, origin = obtain(part)
+    except Exception:
+        progress.end(part, part.version, "FAILED")
+        raise
+    progress.end(part, version, "from PATH" if origin == "PATH" else "installed")
 
 
 def _failure(part: Part, fault: BaseException) -> str:
