@@ -27,7 +27,7 @@ class Never(Reason):
     NO_ID = "no_id", "the event has no id, so a second delivery could not be recognised"
     NO_TYPE = "no_type", "the event does not say what it is"
     NO_TENANT = "no_tenant", "the event belongs to no tenant"
-    BAD_TIMESTAMP = "bad_timestamp", "the timestamp is not an ISO-8601 time with its offset"
+    BAD_TIMESTAMP = "bad_timestamp", "the timestamp is not an ISO-8601 time in UTC"
     WRONG_TYPE = "wrong_type", "a field is missing or has a type that the sink cannot hold"
     UNKNOWN_JOB = "unknown_job", "the trigger names a job that does not exist"
     CONFLICT = "conflict", "another event with the same id was written before"

@@ -1,0 +1,174 @@
+"""From bytes to an event: decoded once, `data` left as it came, and everything wrong with it said in one refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct, ValidationError
+from msgspec.structs import fields
+
+from consumers.verdicts import Never, Reject
+
+MAX_BODY = 1024 * 1024  # bytes
+SHOWN = 60  # characters of a wrong value
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|\+00:00)")
+_NOTHING = re.compile(rb'null|"\s*"')
+
+Text = Annotated[str, Meta(pattern=r"\S")]
+# Cosmos takes partition keys of 2,048 bytes, and a character has four at most.
+Tenant = Annotated[str, Meta(pattern=r"\S", max_length=512)]
+Shape = TypeVar("Shape", bound=Struct)
+
+
+class Event(Struct, frozen=True):
+    """One event. `timestamp` is in UTC, `timestamp_text` as sent; `data` holds the bytes of a JSON object, as sent.
+
+    `body_hash` is the sha256 of the whole body, in hex: two events with one id and different hashes are in conflict.
+    """
+
+    id: str
+    type: str
+    version: str
+    timestamp: datetime
+    timestamp_text: str
+    tenant: str
+    source: str
+    data: Raw
+    body_hash: str
+    correlation_id: str | None = None
+    user_id: str | None = None
+
+
+class _Moment:
+    """A time and how it was written."""
+
+    __slots__ = ("text", "time")
+
+    def __init__(self, text: Any) -> None:
+        if not isinstance(text, str) or not _TIME.fullmatch(text):
+            raise ValueError("expected a time in UTC such as 2026-03-14T09:30:00Z")
+        self.text, self.time = text, datetime.fromisoformat(text)
+
+
+class _Metadata(Struct):
+    correlationId: str | None = None  # noqa: N815 - the producers' name, as in the next
+    userId: str | None = None  # noqa: N815
+
+
+class _Envelope(Struct):
+    """In the order in which faults are reported; the first one gives the reason."""
+
+    id: Text
+    type: Text
+    tenantId: Tenant  # noqa: N815
+    timestamp: _Moment
+    version: str
+    source: str
+    data: Raw
+    metadata: _Metadata | None = None
+
+
+class _Strict(_Envelope):
+    """The same for looking closer: `Raw` takes any JSON, but `data` has to be an object."""
+
+    data: dict[str, Raw]  # type: ignore[assignment]
+
+
+def decode(body: bytes) -> Event:
+    """The event in a message body. Raises Reject; when several fields are wrong, its detail names them all."""
+    if len(body) > MAX_BODY:
+        raise Reject(Never.TOO_LARGE, f"the body has {len(body):,} bytes, at most {MAX_BODY:,} are taken")
+    try:
+        body.decode()  # what `Raw` skips is otherwise not checked
+        envelope = _decoder(_Envelope)(body)
+        if memoryview(envelope.data)[0] != ord("{"):
+            raise _refusal(body)
+    except ValidationError:
+        raise _refusal(body) from None
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+        raise Reject(Never.UNDECODABLE, str(error)) from None
+    metadata = envelope.metadata or _Metadata()
+    return Event(
+        id=envelope.id,
+        type=envelope.type,
+        version=envelope.version,
+        timestamp=envelope.timestamp.time,
+        timestamp_text=envelope.timestamp.text,
+        tenant=envelope.tenantId,
+        source=envelope.source,
+        data=envelope.data,
+        body_hash=hashlib.sha256(body).hexdigest(),
+        correlation_id=metadata.correlationId,
+        user_id=metadata.userId,
+    )
+
+
+def data_as(event: Event, shape: type[Shape]) -> Shape:
+    """`data` in a shape; fields that the shape does not name are left out.
+
+    Raises Reject(WRONG_TYPE), whose detail names every field that is missing or wrong.
+    """
+    try:
+        fitting: Shape = _decoder(shape)(event.data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        wrong = [sentence for _, sentence in _wrong(_raws(event.data), shape)]
+        raise Reject(Never.WRONG_TYPE, "; ".join(wrong) or str(error)) from None
+    return fitting
+
+
+def _refusal(body: bytes) -> Reject:
+    """Why an envelope is refused; the slow way, taken only when something is wrong."""
+    try:
+        raws = _raws(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Reject(Never.UNDECODABLE, str(error))
+    wrong = list(_wrong(raws, _Strict))
+    return Reject(_reason(wrong[0][0], raws), "; ".join(sentence for _, sentence in wrong))
+
+
+def _reason(field: str, raws: Mapping[str, Raw]) -> Never:
+    if field == "timestamp":
+        return Never.BAD_TIMESTAMP
+    nothing = {"id": Never.NO_ID, "type": Never.NO_TYPE, "tenantId": Never.NO_TENANT}
+    is_nothing = field not in raws or _NOTHING.fullmatch(raws[field])
+    return nothing.get(field, Never.WRONG_TYPE) if is_nothing else Never.WRONG_TYPE
+
+
+def _wrong(raws: Mapping[str, Raw], shape: type[Struct]) -> Iterator[tuple[str, str]]:
+    """Each field of a JSON object that does not fit the shape, with a sentence about it."""
+    for field in fields(shape):
+        name = field.encode_name
+        if name not in raws:
+            if field.required:
+                yield name, f"{name} is missing"
+            continue
+        try:
+            msgspec.json.decode(raws[name], type=field.type, dec_hook=_own_type)
+        except (msgspec.DecodeError, RecursionError) as error:
+            yield name, f"{name} is {_shortened(raws[name])}: {str(error)[0].lower()}{str(error)[1:]}"
+
+
+def _shortened(raw: Raw) -> str:
+    text = bytes(raw).decode()
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def _own_type(kind: type, value: Any) -> Any:
+    """Make the types that are not JSON's own."""
+    return kind(value)
+
+
+@cache
+def _decoder(shape: type[Shape]) -> Callable[[bytes | Raw], Shape]:
+    decode: Callable[[bytes | Raw], Shape] = msgspec.json.Decoder(shape, dec_hook=_own_type).decode
+    return decode
+
+
+_raws = msgspec.json.Decoder(dict[str, Raw]).decode
