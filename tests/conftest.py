@@ -23,7 +23,8 @@ def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
     api = Api(f"http://127.0.0.1:{ports.management}", url, user, password)
     with ExitStack() as started:
         started.enter_context(servers.running(servers.epmd(home / "epmd", ports.epmd, version=version)))
-        node = servers.rabbitmq(home, ports=ports, user=user, password=password, version=version)
+        quick = "collect_statistics_interval = 500"  # ms; the management API is otherwise 5 s behind
+        node = servers.rabbitmq(home, ports=ports, user=user, password=password, version=version, conf=quick)
         started.enter_context(servers.running(node))
         eventually(lambda: servers.answers(f"{api.url}/api/overview"), 30)
         yield LiveBroker(version, url, api)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -270,8 +271,8 @@ def test_a_tag_of_a_lost_connection_is_never_acknowledged(desk: Callable[..., De
             await until(lambda: d.count(RETRIED, "sink_unavailable") >= 1)
         await asyncio.sleep(2.5)
 
-        assert {"a", "b"} == set(d.seen)
-        assert 1 == d.broker.ready(d.queue.name), "b was never written, so it must still be there"
+        left = {json.loads(body)["id"] for _, body in d.broker.take(d.queue.name)}
+        assert "b" in left, "b was never written, so it must still be there"
 
     run(story())
 
