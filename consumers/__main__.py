@@ -13,7 +13,7 @@ import uvloop
 
 from catalog.metrics import STARTUP
 from consumers import log
-from consumers.assembly import assemble
+from consumers.assembly import Parts
 from consumers.dead import DeadLetters
 from consumers.health import Health, serve
 from consumers.metrics import Meters
@@ -34,30 +34,29 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     url, meters = settings.rabbitmq_url, Meters(settings.catalog, settings.service)
     publisher = ConfirmedPublisher(url, f"{settings.service} publisher")
-    async with assemble(settings, publisher, meters, stopping) as parts:
-        workers = [
-            Worker(
-                queue,
-                parts.handlers[queue.handler],
-                url,
-                DeadLetters(settings.catalog.exchange, queue, publisher),
-                meters,
-                stopping,
-            )
-            for queue in settings.catalog.queues_of(settings.service)
-        ]
-        health = Health(meters.registry, workers, settings.metrics_token)
-        server = serve(health, settings.host, settings.port)
-        async with (
-            asyncio.TaskGroup() as group
-        ):  # whatever ends with an error ends the process; its supervisor restarts it
-            beside = [health.watch_loop(), _note_startup(workers, meters), *parts.background]
-            helpers = [group.create_task(helper) for helper in beside]
-            await asyncio.gather(*(worker.run() for worker in workers))
-            for task in helpers:
-                task.cancel()
-        await publisher.close()
-        server.shutdown()
+    parts = Parts(settings, publisher, meters, stopping)
+    workers = [
+        Worker(
+            queue,
+            parts.handler(queue.handler),
+            url,
+            DeadLetters(settings.catalog.exchange, queue, publisher),
+            meters,
+            stopping,
+        )
+        for queue in settings.catalog.queues_of(settings.service)
+    ]
+    health = Health(meters.registry, workers, settings.metrics_token)
+    server = serve(health, settings.host, settings.port)
+    async with asyncio.TaskGroup() as group:  # whatever ends with an error ends the process; its supervisor restarts it
+        beside = [health.watch_loop(), _note_startup(workers, meters), *parts.background]
+        helpers = [group.create_task(helper) for helper in beside]
+        await asyncio.gather(*(worker.run() for worker in workers))
+        for task in helpers:
+            task.cancel()
+    await publisher.close()
+    await parts.close()
+    server.shutdown()
     log.line("info", message="ended")
 
 

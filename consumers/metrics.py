@@ -12,7 +12,7 @@ from catalog.kinds import buckets
 from catalog.metrics import JOB_DURATION, REJECTED, RETRIED
 from consumers.verdicts import Later, Never
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 STATUSES = ("completed", "failed")
 PROCESS = "process_"  # series that the client library's own collector makes

@@ -107,7 +107,7 @@ class Worker:
         consuming: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         link.channel.basic_qos(prefetch_count=self._queue.prefetch)
         link.channel.add_on_cancel_callback(lambda _: self._cancelled(link))
-        tag = link.channel.basic_consume(self.name, self._take, callback=consuming.set_result)
+        tag: str = link.channel.basic_consume(self.name, self._take, callback=consuming.set_result)
         await asyncio.wait([consuming, link.lost], return_when=asyncio.FIRST_COMPLETED)
         if not consuming.done():
             raise link.lost.result()
@@ -237,5 +237,6 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 async def _first(lost: asyncio.Future[LinkLost], stopping: asyncio.Event) -> None:
     waiting = asyncio.ensure_future(stopping.wait())
-    await asyncio.wait([lost, waiting], return_when=asyncio.FIRST_COMPLETED)
+    either: list[asyncio.Future[Any]] = [lost, waiting]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
