@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from catalog import Catalog, Job
-from consumers.events import Event
+from consumers.events import Event, data_as
 from consumers.verdicts import Never, Reject
 
 
@@ -31,14 +31,21 @@ class Request:
     tenants: frozenset[str] = frozenset()
 
 
+class Trigger(msgspec.Struct):
+    """The `data` of a trigger, before it is judged: of `metadata`, each field is told what is wrong with it."""
+
+    job: Any = None
+    metadata: Any = None
+
+
 def read(event: Event, catalog: Catalog) -> Request:
     """Raises Reject: UNKNOWN_JOB, or WRONG_TYPE with every field that is not what it should be."""
-    data = msgspec.json.decode(event.data)
-    jobs = {job.name: job for job in catalog.jobs}
-    if isinstance(name := data.get("job"), str) and name not in jobs:
+    data = data_as(event, Trigger)
+    name, jobs = data.job, {job.name: job for job in catalog.jobs}
+    if isinstance(name, str) and name not in jobs:
         raise Reject(Never.UNKNOWN_JOB, f"data.job is {_shown(name)}: there are {', '.join(sorted(jobs))}")
     faults = [] if isinstance(name, str) else [f"data.job is {_shown(name)}: give the name of a job"]
-    given = _metadata(data.get("metadata"), faults)
+    given = _metadata(data.metadata, faults)
     first, last = given.get("from"), given.get("to")
     if first and last and first > last:
         faults.append(f"data.metadata.from is {first}, after data.metadata.to, {last}: swap them")

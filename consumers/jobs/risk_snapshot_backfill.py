@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 
 from consumers import paths
 from consumers.jobs import Deps, Outcome, Request
+from consumers.lake import TABLES, RiskEvaluated
 
 DAYS = 7  # the default window: full days before the one in which the run was asked for
-FOLDER = "risk_evaluations"
+TABLE = TABLES["risk.evaluated"]
 STORE = "cosmos_db.containers.risk_snapshots"
 MOST_NAMED = 20  # unreadable blobs that are named; all are counted
 
@@ -22,20 +23,11 @@ MOST_NAMED = 20  # unreadable blobs that are named; all are counted
 UNREADABLE = (ValueError, OSError, msgspec.MsgspecError)
 
 
-class Snapshot(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """One document of `risk_snapshots`, its `id` aside; an optional field is left out where the row has none."""
+class Row(RiskEvaluated, kw_only=True, rename="camel"):
+    """One row of the lake, its JSON columns decoded."""
 
     tenant_id: str
-    opportunity_id: str
-    risk_score: float
-    category_scores: dict[str, float]
     timestamp: str
-    top_drivers: list[dict[str, Any]] | None = None
-    data_quality: dict[str, Any] | None = None
-    evaluation_id: str | None = None
-
-
-JSON_COLUMNS = ("categoryScores", "topDrivers", "dataQuality")
 
 
 class Progress(msgspec.Struct):
@@ -60,7 +52,7 @@ def run(request: Request, deps: Deps) -> Outcome:
     """
     progress = msgspec.convert(deps.saved, Progress)
     for day in days(request):
-        folder = paths.day(FOLDER, day.isoformat())
+        folder = paths.day(TABLE.folder, day.isoformat())
         if folder < progress.path and not progress.path.startswith(folder):
             continue
         for batch in deps.paths(folder):
@@ -98,14 +90,21 @@ def _copy(todo: list[str], request: Request, deps: Deps, progress: Progress) -> 
 
 
 def snapshots(body: bytes | None) -> Iterator[dict[str, Any]]:
-    """The documents of one Parquet blob. Raises one of UNREADABLE when a row is not what the lake holds."""
+    """The documents of one Parquet blob, one a row; a column without a value is left out.
+
+    Raises one of UNREADABLE when a row is not what the lake holds.
+    """
     if body is None:
         raise FileNotFoundError("it was deleted after it had been listed")
-    for row in pq.read_table(pa.BufferReader(body)).to_pylist():
-        decoded = {name: msgspec.json.decode(row[name]) for name in JSON_COLUMNS if row.get(name) is not None}
-        found = msgspec.convert({**row, **decoded}, Snapshot)
-        identity = found.evaluation_id or f"{found.opportunity_id}_{found.timestamp}"
-        yield {"id": paths.document(identity), **msgspec.to_builtins(found)}
+    for columns in pq.read_table(pa.BufferReader(body)).to_pylist():
+        document = {
+            column.name: msgspec.json.decode(value) if column.name in TABLE.documents else value
+            for column in TABLE.columns
+            if (value := columns.get(column.name)) is not None
+        }
+        row = msgspec.convert(document, Row)
+        identity = row.evaluation_id or f"{row.opportunity_id}_{row.timestamp}"
+        yield {"id": paths.document(identity), **document}
 
 
 def _fault(progress: Progress) -> str:
