@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from infra.topology import Body, Object
 Props = dict[str, Any]
 
 TIMEOUT = 10  # seconds for one request; a broker on the same network answers in milliseconds
+READY_WITHIN = 30  # seconds
 IMMUTABLE = ("exchanges", "queues")  # kinds whose properties the broker fixes at their birth
 
 
@@ -29,7 +31,7 @@ class Refused(Exception):
 
 
 class Unreachable(Refused):
-    """The management API does not answer."""
+    """The management API does not answer, or not yet: it opens before all behind it is there."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class Api:
                 f"RabbitMQ at {self.url} refuses the password of user {self.user!r}: its data folder is of another time"
                 " or somebody changed the password; set it back, or let `make clean` remove the data and start anew"
             )
+        if answer.status_code >= 500:
+            raise Unreachable(
+                f"RabbitMQ at {self.url} answers {answer.status_code} to {method} {path}: look into its log"
+            )
         if not answer.ok:
             raise Refused(f"RabbitMQ at {self.url} answers {answer.status_code} to {method} {path}: {answer.text}")
         return answer.json() if answer.content else {}
@@ -106,13 +112,25 @@ class _Reached(ResourceProvider):
 
 def _announced(api: Api, expected: str) -> str:
     """The version that the broker announces. Raises Refused where it can do other things than `expected` can."""
-    announced = str(api.get("overview")["rabbitmq_version"])
+    give_up = time.monotonic() + READY_WITHIN
+    while not (overview := _reached(api, give_up)):
+        time.sleep(0.2)
+    announced = str(overview["rabbitmq_version"])
     if Capabilities.of(announced) != Capabilities.of(expected):
         raise Refused(
             f"RabbitMQ at {api.url} announces version {announced}, the stack is made for {expected}:"
             f" pulumi config set broker.version {'.'.join(announced.split('.')[:2])}"
         )
     return announced
+
+
+def _reached(api: Api, give_up: float) -> Body | None:
+    try:
+        return cast("Body", api.get("overview"))
+    except Unreachable:
+        if time.monotonic() > give_up:
+            raise
+        return None
 
 
 class Broker(Resource, module="broker", name="Broker"):

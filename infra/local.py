@@ -60,13 +60,16 @@ class Local:
 
     def stores(self) -> list[Resource]:
         """The emulators and the containers in them."""
-        emulators = [self._server(name, after=[]) for name in ("cosmos", "azurite") if name in self.programs.servers]
-        opts = ResourceOptions(depends_on=emulators)
-        database, account = self.catalog.database, Output.secret(self.programs.cosmos_account)
+        emulators = {
+            name: self._server(name, after=[]) for name in ("cosmos", "azurite") if name in self.programs.servers
+        }
+        opts = ResourceOptions(depends_on=list(emulators.values()))
+        account = self.programs.cosmos_account
+        account_since = emulators["cosmos"].started.apply(lambda since: {**account, "since": since})
         return [
             BlobContainer(store, self.connection_string, opts)
             if store.kind == "blob"
-            else CosmosContainer(store, database, account, opts)
+            else CosmosContainer(store, self.catalog.database, Output.secret(account_since), opts)
             for store in self.catalog.stores
         ]
 
@@ -124,7 +127,8 @@ class Local:
         grace = max(queue.grace for queue in self.catalog.queues_of(service.name))
         props = {
             "command": [sys.executable, "-m", "consumers", service.name],
-            "env": secrets.apply(lambda found: self.programs.environment(service, index, *found)),
+            "env": self.programs.environment(service, index),
+            "secrets": secrets.apply(lambda found: self.programs.secrets(service, *found)),
             "directory": str(self.home),
             "ready": f"http://{LOOPBACK}:{self.programs.ports.of(service)[index]}/health/ready",
             "stop_seconds": grace.total_seconds(),
@@ -134,7 +138,7 @@ class Local:
 
     def _process(self, name: str, props: dict[str, Any], after: After) -> Process:
         opts = ResourceOptions(depends_on=[self.supervisor, *after])
-        return Process(name, {"home": str(self.home), **props}, opts)
+        return Process(name, {"home": str(self.home), "secrets": {}, **props}, opts)
 
     def _objects(self, wanted: Sequence[Object], after: After, *, keep: bool = False) -> list[Resource]:
         """`keep`: others may use the object too, so that it outlives the stack."""

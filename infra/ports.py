@@ -22,7 +22,7 @@ class Ports:
 
     @classmethod
     def moved(cls, offset: int) -> Ports:
-        return cls(*(port + offset for port in astuple(cls())[:-1]), offset=offset)
+        return cls(*(port + offset for port in astuple(cls())))  # its own offset is 0 before
 
     def of(self, service: Service) -> list[int]:
         """One port for each replica."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tools.servers import answers
 Props = dict[str, Any]
 
 FAILED = ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
-KEYS = ("home", "name", "command", "env", "directory", "ready", "stop_seconds", "files")
+KEYS = ("home", "name", "command", "env", "secrets", "directory", "ready", "stop_seconds", "files")
 
 PROGRAM = """\
 [program:{name}]
@@ -46,11 +47,11 @@ class _Processes(ResourceProvider):
 
     def create(self, props: Props) -> CreateResult:
         run(props)
-        return CreateResult(props["name"], props)
+        return CreateResult(props["name"], {**props, "started": time.time()})
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         run(news)
-        return UpdateResult(news)
+        return UpdateResult({**news, "started": time.time()})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         state, _ = state_of(props["home"], props["name"])
@@ -59,17 +60,22 @@ class _Processes(ResourceProvider):
 
     def delete(self, _id: str, props: Props) -> None:
         stop(props["home"], props["name"])
+        for path in props["files"]:  # some hold passwords; what the program wrote itself stays
+            Path(path).unlink(missing_ok=True)
 
 
 class Process(Resource, module="machine", name="Process"):
     """One program that runs, answers at `ready`, and is restarted when its command, environment or files change.
 
-    `ready` is http://... that must answer below 500, or tcp://host:port that must listen; `files` are {path: content}, written before the
-    program starts; `stop_seconds` is how long it may take to end after SIGTERM.
+    `ready` is http://..., which must answer below 500, or tcp://host:port, which must listen; `files` are
+    {path: content}, written before the program starts; `secrets` are the variables that no preview may show;
+    `stop_seconds` may pass after SIGTERM.
     """
 
+    started: pulumi.Output[float]  # Unix time
+
     def __init__(self, name: str, props: pulumi.Inputs, opts: pulumi.ResourceOptions) -> None:
-        super().__init__(_Processes(), name, {"name": name, **props}, opts)
+        super().__init__(_Processes(), name, {"name": name, "started": None, **props}, opts)
 
 
 def run(props: Props) -> None:
@@ -102,11 +108,12 @@ def stop(home: str, name: str) -> None:
 
 def _files(props: Props) -> dict[str, str]:
     home, name = props["home"], props["name"]
+    env = {**props["env"], **props["secrets"]}
     program = PROGRAM.format(
         name=name,
         command=literal(shlex.join(props["command"])),
         directory=literal(props["directory"]),
-        environment=",".join(f'{key}="{_quoted(key, value)}"' for key, value in sorted(props["env"].items())),
+        environment=",".join(f'{key}="{_quoted(key, value)}"' for key, value in sorted(env.items())),
         stop_seconds=int(props["stop_seconds"]),
         log=literal(_log(home, name)),
     )

@@ -68,22 +68,25 @@ class Programs:
         )
         return replace(server, files={**server.files, definitions: json.dumps(_admin(password))})
 
-    def environment(self, service: Service, index: int, password: str, connection_string: str) -> dict[str, str]:
-        """What consumers/settings.py reads, for one replica."""
-        account = self.cosmos_account
-        # Without its certificate the client library reads all of the system's at every call. A real account needs those.
-        trusted = {} if self.stack.connection_string else {"SSL_CERT_FILE": account["ca_file"]}
+    def environment(self, service: Service, index: int) -> dict[str, str]:
+        """What consumers/settings.py reads for one replica, without the secrets: these can be shown in a preview."""
         return {
             **environment(self.catalog, service.name),
-            "RABBITMQ_URL": self._amqp(service.name, password),
             "HOST": LOOPBACK,
             "PORT": str(self.ports.of(service)[index]),
             "REPLICA": f"{service.name}-{index}",
             "SCHEDULER": "on" if self.stack.scheduler else "off",
+            "COSMOS_DB_ENDPOINT": self.cosmos_account["endpoint"],
+            # Without its certificate the client library reads the system's at every call; a real account needs those.
+            **({} if self.stack.connection_string else {"SSL_CERT_FILE": str(tools.cosmos_certificate())}),
+        }
+
+    def secrets(self, service: Service, password: str, connection_string: str) -> dict[str, str]:
+        """The rest of what consumers/settings.py reads."""
+        return {
+            "RABBITMQ_URL": self._amqp(service.name, password),
             "DATA_LAKE_CONNECTION_STRING": connection_string,
-            "COSMOS_DB_ENDPOINT": account["endpoint"],
-            "COSMOS_DB_KEY": account["key"],
-            **trusted,
+            "COSMOS_DB_KEY": self.cosmos_account["key"],
         }
 
     @property

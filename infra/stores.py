@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pulumi
 import urllib3
 from azure.core.exceptions import AzureError
 from azure.cosmos import CosmosClient, PartitionKey
+from azure.cosmos.exceptions import CosmosResourceExistsError
 from azure.storage.blob import ContainerClient
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
@@ -16,7 +18,7 @@ from catalog.kinds import Store
 Props = dict[str, Any]
 
 # The defaults of both libraries retry for minutes; a person waits for this.
-BLOB_PATIENCE: dict[str, Any] = {"retry_total": 2, "connection_timeout": 5, "read_timeout": 20}
+BLOB_PATIENCE: dict[str, Any] = {"retry_total": 1, "initial_backoff": 1, "connection_timeout": 5, "read_timeout": 20}
 COSMOS_PATIENCE: dict[str, Any] = {"retry_total": 2, "connection_timeout": 5, "timeout": 30}
 
 
@@ -101,12 +103,17 @@ class _CosmosContainers(_Containers):
 
     def make(self, props: Props) -> None:
         with _cosmos(props) as client:
-            database = client.create_database_if_not_exists(props["database"])
-            database.create_container_if_not_exists(props["name"], PartitionKey(props["partition_key"]))
+            with suppress(CosmosResourceExistsError):  # the container made at the same time was faster
+                client.create_database(props["database"])
+            database = client.get_database_client(props["database"])
+            database.create_container(props["name"], PartitionKey(props["partition_key"]))
 
 
 class CosmosContainer(Resource, module="azure", name="CosmosContainer"):
-    """A container and the database around it; `account` is {"endpoint", "key"}."""
+    """A container and the database around it.
+
+    `account` is {"endpoint", "key", "since"}: since when it exists, which for the emulator in memory is its last start.
+    """
 
     def __init__(self, store: Store, database: str, account: pulumi.Input[Props], opts: pulumi.ResourceOptions) -> None:
         props = {"name": store.name, "partition_key": store.partition_key, "database": database, "account": account}
