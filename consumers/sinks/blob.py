@@ -1,0 +1,119 @@
+"""Azure blobs, by a client made once per process: a blob is written unless it exists, and the store tells which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import AzureStore
+
+from consumers.sinks.account import Account, parse
+from consumers.verdicts import Later, Never, Reject, Retry
+
+if TYPE_CHECKING:
+    from obstore.store import AzureConfig
+
+# Three tries of 3 s and the pauses between them: an operation answers within about 10 s. The broker tries again later.
+TIMEOUT = timedelta(seconds=3)
+RETRIES = 2
+# The blob's metadata that tells its own event from another with the same id.
+EVENT_HASH = "event_sha256"
+
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_STATUS = re.compile(r"status code: (\d{3})")
+PASSING = (404, 408, 409)  # what was there a moment ago is gone, or is being deleted
+
+
+class AzureBlobs:
+    """One container of a storage account. Raises ValueError when the connection string has faults."""
+
+    def __init__(self, connection_string: str, container: str) -> None:
+        account = parse(connection_string)
+        self._container, self._host = container, urlsplit(account.endpoint).netloc
+        self._store = _store(account, container)
+
+    async def create(self, path: str, body: bytes, body_hash: str) -> bool:
+        try:
+            await obstore.put_async(self._store, path, body, mode="create", attributes={EVENT_HASH: body_hash})
+        except AlreadyExistsError:
+            return await self._written_before(path, body_hash)
+        except (BaseError, OSError) as error:
+            raise self._verdict(error) from None
+        return True
+
+    async def _written_before(self, path: str, body_hash: str) -> bool:
+        """False when this event wrote the blob: the answer to an earlier write was lost, or the event came twice."""
+        try:
+            found = await obstore.get_async(self._store, path, options={"head": True})
+        except (BaseError, OSError) as error:
+            raise self._verdict(error) from None
+        if found.attributes.get(EVENT_HASH) != body_hash:
+            raise Reject(Never.CONFLICT, f"{path} was written by another event with the same id")
+        return False
+
+    async def replace(self, path: str, body: bytes) -> None:
+        try:
+            await obstore.put_async(self._store, path, body)
+        except (BaseError, OSError) as error:
+            raise self._verdict(error) from None
+
+    async def read(self, path: str) -> bytes:
+        try:
+            found = await obstore.get_async(self._store, path)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError as error:
+            if _answer(error)[1] == "BlobNotFound":
+                raise KeyError(path) from None
+            raise self._verdict(error) from None
+        except (BaseError, OSError) as error:
+            raise self._verdict(error) from None
+
+    async def paths(self, prefix: str) -> AsyncIterator[str]:
+        try:  # the store lists by name
+            async for page in obstore.list(self._store, prefix):
+                for blob in page:
+                    yield blob["path"]
+        except (BaseError, OSError) as error:
+            raise self._verdict(error) from None
+
+    async def close(self) -> None:
+        """Nothing to do: idle connections end by themselves."""
+
+    def _verdict(self, error: Exception) -> Retry:
+        """What an error means, in words that never hold the request's address: it may carry a signature."""
+        status, code = _answer(error)
+        place = f"container {self._container!r} of {self._host}"
+        if code == "ContainerNotFound":
+            return Retry(Later.SINK_REFUSED, f"{place} does not exist: run `pulumi up`, which creates it")
+        if status == 429 or code == "ServerBusy":
+            return Retry(Later.SINK_THROTTLED, f"{place} asks for fewer requests ({status} {code})")
+        if status == 0:
+            return Retry(Later.SINK_UNAVAILABLE, f"{place} does not answer")
+        if status in PASSING or status >= 500:
+            return Retry(Later.SINK_UNAVAILABLE, f"{place} cannot now ({status} {code})")
+        return Retry(Later.SINK_REFUSED, f"{place} refuses ({status} {code}): check the connection string")
+
+
+def _store(account: Account, container: str) -> AzureStore:
+    credential: AzureConfig = {"account_key": account.key} if account.key else {"sas_key": account.sas}
+    return AzureStore(
+        container_name=container,
+        account_name=account.name,
+        endpoint=account.endpoint,
+        credential_type="access_key" if account.key else "sas_token",  # whatever else the environment offers
+        config=credential,
+        client_options={"allow_http": account.is_local, "timeout": TIMEOUT, "connect_timeout": TIMEOUT / 3},
+        retry_config={"max_retries": RETRIES, "retry_timeout": RETRIES * TIMEOUT},
+    )
+
+
+def _answer(error: Exception) -> tuple[int, str]:
+    """HTTP status and the service's error code; 0 when there was no answer."""
+    text = str(error)
+    status, code = _STATUS.search(text), _CODE.search(text)
+    return int(status[1]) if status else 0, code[1] if code else ""

@@ -1,0 +1,180 @@
+"""Cosmos documents, by a client made once per process and connected by the first operation."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.cosmos.aio import ContainerProxy, CosmosClient
+from azure.cosmos.exceptions import (
+    CosmosAccessConditionFailedError,
+    CosmosResourceExistsError,
+    CosmosResourceNotFoundError,
+)
+
+from consumers.sinks import Changed, Document, Stored
+from consumers.sinks.account import LOOPBACK
+from consumers.verdicts import Later, Never, Reject, Retry
+
+DEADLINE = 10.0  # seconds for one operation with all its tries; the broker tries again later
+THROTTLED_FOR = 8  # seconds of them that may go by waiting because of 429s
+
+# The emulator answers 500 for a missing document without this header; Cosmos pays no attention to it in a point read.
+_POINT_READ = {"x-ms-documentdb-query-enablecrosspartition": "True"}
+
+
+class _Container(NamedTuple):
+    proxy: ContainerProxy
+    partition_field: str
+
+
+class CosmosDocuments:
+    """The containers of one database. Raises ValueError when the key cannot be one."""
+
+    def __init__(self, endpoint: str, key: str, database: str) -> None:
+        try:
+            base64.b64decode(key, validate=True)
+        except binascii.Error:
+            raise ValueError(f"the key for {endpoint} is not base64: copy it again, with the `=` at its end") from None
+        self._endpoint, self._key, self._database = endpoint, key, database
+        self._host = urlsplit(endpoint).hostname
+        self._client: CosmosClient | None = None
+        self._containers: dict[str, _Container] = {}
+        self._connecting = asyncio.Lock()
+
+    async def create(self, container: str, document: Document) -> bool:
+        async with self._asking(container) as found:
+            try:
+                await found.proxy.create_item(dict(document))
+            except CosmosResourceExistsError:
+                pass
+            else:
+                return True
+        return await self._written_before(container, document[found.partition_field], document)
+
+    async def _written_before(self, container: str, partition: str, document: Document) -> bool:
+        """False when the content is the same: the answer to an earlier write was lost, or the event came twice."""
+        stored = await self.read(container, partition, document["id"])
+        if stored is None:
+            raise Retry(Later.SINK_UNAVAILABLE, f"{container} holds {document['id']!r}, but it cannot be read")
+        if stored.document != document:
+            raise Reject(Never.CONFLICT, f"{container} holds another document {document['id']!r}")
+        return False
+
+    async def upsert(self, container: str, document: Document) -> None:
+        async with self._asking(container) as found:
+            await found.proxy.upsert_item(dict(document))
+
+    async def read(self, container: str, partition: str, identity: str) -> Stored | None:
+        async with self._asking(container) as found:
+            try:
+                item = await found.proxy.read_item(identity, partition, initial_headers=_POINT_READ)
+            except CosmosResourceNotFoundError:
+                return None
+            return Stored(_content(item), item["_etag"])
+
+    async def replace(self, container: str, document: Document, etag: str) -> str:
+        async with self._asking(container) as found:
+            try:
+                answer = await found.proxy.replace_item(
+                    document["id"],
+                    dict(document),
+                    etag=etag,
+                    match_condition=MatchConditions.IfNotModified,
+                    retry_write=0,  # a second try would meet the tag that the first one left
+                )
+            except (CosmosAccessConditionFailedError, CosmosResourceNotFoundError):
+                raise Changed(f"{container} holds {document['id']!r} with another tag than {etag}") from None
+            return str(answer.get_response_headers()["etag"])
+
+    async def query(self, container: str, where: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        conditions = [f"c[{_quoted(name)}] = @p{number}" for number, name in enumerate(where)]
+        parameters = [{"name": f"@p{number}", "value": value} for number, value in enumerate(where.values())]
+        text = " WHERE ".join(["SELECT * FROM c", *filter(None, [" AND ".join(conditions)])])
+        async with self._asking(container) as found:
+            pages = found.proxy.query_items(text, parameters=parameters).by_page()
+        more = True
+        while more:
+            async with self._asking(container):
+                page = await anext(pages, None)
+                items = [_content(item) async for item in page] if page else []
+            more = page is not None
+            for item in items:
+                yield item
+
+    async def close(self) -> None:
+        if self._client:
+            await self._client.close()
+            self._client = None
+
+    @asynccontextmanager
+    async def _asking(self, container: str) -> AsyncIterator[_Container]:
+        """One operation: bounded in time, its errors turned into verdicts."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                yield self._containers.get(container) or await self._find(container)
+        except TimeoutError:
+            raise Retry(Later.SINK_UNAVAILABLE, f"{self._host} did not answer within {DEADLINE:g} s") from None
+        except AzureError as error:
+            raise self._verdict(error, container) from None
+
+    async def _find(self, container: str) -> _Container:
+        """The container, asked for once."""
+        async with self._connecting:
+            if container not in self._containers:
+                if self._client is None:
+                    self._client = await self._connect()
+                proxy = self._client.get_database_client(self._database).get_container_client(container)
+                path = (await proxy.read())["partitionKey"]["paths"][0]
+                self._containers[container] = _Container(proxy, path.removeprefix("/"))
+        return self._containers[container]
+
+    async def _connect(self) -> CosmosClient:
+        client = CosmosClient(
+            self._endpoint,
+            self._key,
+            connection_timeout=2,
+            read_timeout=5,
+            retry_total=2,
+            retry_backoff_max=1,
+            retry_throttle_total=9,
+            retry_throttle_backoff_max=THROTTLED_FOR,
+            retry_write=1,  # writes can be repeated: create finds its own document, upsert writes the same again
+            no_response_on_write=True,
+            enable_endpoint_discovery=self._host not in LOOPBACK,  # an emulator has no second region
+        )
+        try:
+            return await client.__aenter__()
+        except BaseException:
+            await client.close()
+            raise
+
+    def _verdict(self, error: AzureError, container: str) -> Retry:
+        status = error.status_code if isinstance(error, HttpResponseError) else None
+        said = str(error).partition("\n")[0]
+        if status == 404:
+            place = f"container {container!r} in database {self._database!r} of {self._host}"
+            return Retry(Later.SINK_REFUSED, f"{place} does not exist: run `pulumi up`, which creates it")
+        if status == 429:
+            return Retry(Later.SINK_THROTTLED, f"container {container!r} asks for fewer requests ({said})")
+        if status is None or status in (408, 410, 449) or status >= 500:
+            return Retry(Later.SINK_UNAVAILABLE, f"{self._host} does not answer ({said})")
+        return Retry(
+            Later.SINK_REFUSED, f"{self._host} refuses a request for container {container!r} ({status}: {said})"
+        )
+
+
+def _content(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A document without the fields that Cosmos adds."""
+    return {name: value for name, value in item.items() if not name.startswith("_")}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
