@@ -10,7 +10,7 @@ import yaml
 from catalog.kinds import Alert, Catalog, Signal
 from catalog.links import LINKS, Links
 from catalog.sizing import literal, records
-from catalog.text import quantity, span
+from catalog.text import beyond, span
 
 HEAD = """\
 # Written by `python -m alerts` from catalog/signals.py and catalog/sizing.py: change those, then run it again.
@@ -37,17 +37,10 @@ Dumper.add_representer(Folded, lambda dumper, text: dumper.represent_scalar("tag
 def rules(catalog: Catalog, links: Links = LINKS) -> str:
     """Every rule as YAML for Prometheus; the same text for the same catalog."""
     groups = [
-        {"name": "sizing", "rules": recording_rules(catalog)},
-        *(
-            {
-                "name": signal.alert.name,
-                "rules": [rule(catalog, signal, entry, links) for entry in catalog.entries(signal)],
-            }
-            for signal in catalog.signals
-            if signal.alert
-        ),
+        {"name": alert.name, "rules": [rule(catalog, signal, alert, links, entry) for entry in catalog.entries(signal)]}
+        for signal, alert in catalog.alerting
     ]
-    return HEAD + dump(groups)
+    return HEAD + dump([{"name": "sizing", "rules": recording_rules(catalog)}, *groups])
 
 
 def dump(groups: list[dict[str, Any]]) -> str:
@@ -62,10 +55,8 @@ def recording_rules(catalog: Catalog) -> list[dict[str, Any]]:
     ]
 
 
-def rule(catalog: Catalog, signal: Signal, entry: Any, links: Links) -> dict[str, Any]:
+def rule(catalog: Catalog, signal: Signal, alert: Alert, links: Links, entry: Any) -> dict[str, Any]:
     """The alert of a signal for one queue, service or job."""
-    alert = signal.alert
-    assert alert is not None
     return {
         "alert": alert.name,
         "expr": Folded(f"({signal.expr(entry)}) {alert.comparison} {literal(alert.limit(entry))}"),
@@ -88,7 +79,6 @@ def labels(catalog: Catalog, signal: Signal, entry: Any) -> dict[str, str]:
 
 def description(signal: Signal, alert: Alert, entry: Any) -> str:
     """Which number crossed which limit, for how long."""
-    beyond = "above" if alert.above else "below"
     lasting = f" for at least {span(alert.hold)}" if alert.hold > timedelta() else ""
     value = VALUE.get(signal.unit, PLAIN_VALUE)
-    return f"{signal.title}: {value}, {beyond} {quantity(alert.limit(entry), signal.unit)}{lasting}."
+    return f"{signal.title}: {value}, {beyond(alert, entry, signal.unit)}{lasting}."

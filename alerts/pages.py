@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from catalog.kinds import Catalog, Signal
-from catalog.text import quantity, span, table
+from catalog.kinds import Alert, Catalog, Signal
+from catalog.text import beyond, span, table
 
 FOLDER = Path(__file__).parents[1] / "runbooks"
 PASSAGE = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -30,35 +30,25 @@ def filled(text: str, passages: Mapping[str, str]) -> str:
 
 def passages(catalog: Catalog) -> dict[str, str]:
     """Every table that a page may hold, by name."""
-    limits = {
-        f"limits of {signal.alert.name}": limits_of(catalog, signal) for signal in catalog.signals if signal.alert
-    }
+    limits = {f"limits of {alert.name}": limits_of(catalog, signal, alert) for signal, alert in catalog.alerting}
     return {
         "index": index(catalog),
         "jobs": jobs(catalog),
-        "services": services(catalog),
         "queues": queues(catalog),
+        "services": services(catalog),
         **limits,
     }
 
 
 def index(catalog: Catalog) -> str:
-    rows = [
-        (f"[{alert.name}]({alert.name}.md)", alert.severity, signal.question)
-        for signal in catalog.signals
-        if (alert := signal.alert)
-    ]
+    rows = [(f"[{alert.name}]({alert.name}.md)", alert.severity, signal.question) for signal, alert in catalog.alerting]
     return table(("alert", "severity", "asks"), rows)
 
 
-def limits_of(catalog: Catalog, signal: Signal) -> str:
-    """Where the limit of an alert is for each queue, service or job."""
-    alert = signal.alert
-    assert alert is not None
-    beyond = "above" if alert.above else "below"
+def limits_of(catalog: Catalog, signal: Signal, alert: Alert) -> str:
+    """Where an alert begins for each queue, service or job."""
     rows = [
-        (f"`{entry.name}`", f"{beyond} {quantity(alert.limit(entry), signal.unit)}", span(alert.hold))
-        for entry in catalog.entries(signal)
+        (f"`{entry.name}`", beyond(alert, entry, signal.unit), span(alert.hold)) for entry in catalog.entries(signal)
     ]
     return table((signal.per, "fires", "for at least"), rows)
 

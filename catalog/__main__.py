@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from catalog import CATALOG
 from catalog.kinds import Catalog
 from catalog.resolve import settings, value_of
-from catalog.text import quantity, span
+from catalog.text import beyond, span
 from catalog.text import table as markdown
 
 USAGE = """usage: python -m catalog [TABLE ...]
@@ -75,17 +75,13 @@ def alerts(catalog: Catalog) -> str:
     head = ("alert", "severity", "asks", "beyond", "for")
     rows = [
         (
-            signal.alert.name,
-            signal.alert.severity,
+            alert.name,
+            alert.severity,
             signal.question,
-            ", ".join(
-                f"{entry.name} {signal.alert.comparison} {quantity(signal.alert.limit(entry), signal.unit)}"
-                for entry in catalog.entries(signal)
-            ),
-            span(signal.alert.hold),
+            ", ".join(f"{entry.name} {beyond(alert, entry, signal.unit)}" for entry in catalog.entries(signal)),
+            span(alert.hold),
         )
-        for signal in catalog.signals
-        if signal.alert
+        for signal, alert in catalog.alerting
     ]
     return table("Alerts", head, rows)
 

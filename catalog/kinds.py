@@ -297,8 +297,13 @@ class Catalog:
         return tuple(entry for entry in every[signal.per] if signal.only(entry))
 
     @property
+    def alerting(self) -> tuple[tuple[Signal, Alert], ...]:
+        """Each signal that has an alert, with it."""
+        return tuple((signal, signal.alert) for signal in self.signals if signal.alert)
+
+    @property
     def alerts(self) -> tuple[Alert, ...]:
-        return tuple(signal.alert for signal in self.signals if signal.alert)
+        return tuple(alert for _, alert in self.alerting)
 
     @property
     def keys(self) -> tuple[str, ...]:

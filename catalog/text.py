@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from catalog.kinds import Alert
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown whose columns also line up in a terminal."""
@@ -14,6 +16,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def quantity(value: float, unit: str) -> str:
     """A value in a signal's unit: seconds as `1h30m`, everything else as a plain number."""
     return span(timedelta(seconds=value)) if unit == "s" else f"{value:g}"
+
+
+def beyond(alert: Alert, entry: object, unit: str) -> str:
+    """Where an alert begins for a queue, service or job: `above 15m`."""
+    return f"{'above' if alert.above else 'below'} {quantity(alert.limit(entry), unit)}"
 
 
 def span(duration: timedelta) -> str:

@@ -11,7 +11,7 @@ from grafanalib import core
 
 from catalog.kinds import Alert, Catalog, Signal
 from catalog.links import FIRST_ROW, Links, panel_id
-from catalog.text import quantity
+from catalog.text import beyond
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH, HEIGHT, COLUMNS = 8, 8, 24  # in units of Grafana's grid, three panels side by side
@@ -108,8 +108,7 @@ def description(catalog: Catalog, signal: Signal) -> str:
     if not signal.alert:
         return f"{signal.question}\n\nNo alert: {signal.no_alert}."
     alert = signal.alert
-    beyond = "above" if alert.above else "below"
-    limits = (f"{entry.name} {beyond} {quantity(alert.limit(entry), signal.unit)}" for entry in catalog.entries(signal))
+    limits = (f"{entry.name} {beyond(alert, entry, signal.unit)}" for entry in catalog.entries(signal))
     return f"{signal.question}\n\n{alert.name}: {', '.join(limits)}."
 
 

@@ -108,9 +108,8 @@ def test_the_house_rules_bite(tmp_path: Path) -> None:
 def test_one_rule_for_each_entry() -> None:
     """An alert watches each of its queues or jobs, under one name, and says whose it is and whom it concerns."""
     expected = [
-        (signal.alert.name, signal.alert.severity, entry.name)
-        for signal in CATALOG.signals
-        if signal.alert
+        (alert.name, alert.severity, entry.name)
+        for signal, alert in CATALOG.alerting
         for entry in CATALOG.entries(signal)
     ]
     found = [
