@@ -101,13 +101,9 @@ class Platform:
         stored = await self.documents.read(RUNS, JOB, document(trigger.id))
         return msgspec.convert(stored.document, Run)
 
-    async def snapshots(self) -> dict[str, dict[str, Any]]:
-        """Every snapshot by id, without what the store adds."""
-        found = self.documents.query(SNAPSHOTS, {})
-        return {
-            entry["id"]: {name: value for name, value in entry.items() if not name.startswith("_")}
-            async for entry in found
-        }
+    async def snapshots(self, **where: Any) -> dict[str, dict[str, Any]]:
+        """The snapshots by id."""
+        return {entry["id"]: entry async for entry in self.documents.query(SNAPSHOTS, where)}
 
     @property
     def outcomes(self) -> list[str]:

@@ -1,12 +1,18 @@
-"""What the tests of consumers share."""
+"""What the tests of consumers share: a job that does as it is told, and stores that hold real writes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
+from consumers.sinks.blob import AzureBlobs
+from consumers.sinks.cosmos import CosmosDocuments
 from tests.runs import ScriptedJob
+from tests.sinks.conftest import BlobAccount, DocumentAccount, azurite, cosmos
+
+__all__ = ["azurite", "cosmos"]  # fixtures, for the tests of this folder too
 
 
 @pytest.fixture
@@ -15,3 +21,21 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedJob]:
     told = ScriptedJob(monkeypatch)
     yield told
     told.go.set()
+
+
+class Emulators(NamedTuple):
+    """Real stores with every container there; each client belongs to the loop in which it is used first."""
+
+    blob_account: BlobAccount
+    document_account: DocumentAccount
+
+    def blobs(self) -> AzureBlobs:
+        return AzureBlobs(self.blob_account.connection_string(), self.blob_account.container)
+
+    def documents(self) -> CosmosDocuments:
+        return CosmosDocuments(*self.document_account)
+
+
+@pytest.fixture
+def emulators(azurite: BlobAccount, cosmos: DocumentAccount) -> Emulators:
+    return Emulators(azurite, cosmos)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from consumers import jobs, lake, paths
 from consumers.events import Event
 from consumers.jobs.risk_snapshot_backfill import MOST_NAMED, TABLE
-from consumers.verdicts import Retry
+from consumers.verdicts import Later, Retry
+from tests.consumers.conftest import Emulators
 from tests.runs import Crash, CrashAfter, Platform, run, trigger
 from tests.samples import sample, with_data
 
@@ -233,6 +235,7 @@ class Watched:
     def __init__(self, blobs: Any, lost: str = "") -> None:
         self._blobs, self._lost = blobs, lost
         self.reads, self.at_once, self.most = list[str](), 0, 0
+        self.on_read: Callable[[], None] = lambda: None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._blobs, name)
@@ -243,6 +246,7 @@ class Watched:
 
     async def read(self, path: str) -> bytes:
         self.reads.append(path)
+        self.on_read()
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         await asyncio.sleep(0.001)
@@ -319,13 +323,8 @@ def test_a_run_that_is_stopped_reads_no_blob_twice(monkeypatch: pytest.MonkeyPat
         written = await fill(platform, [evaluated(number) for number in range(14)])
         platform.blobs = watched = Watched(platform.blobs)
         stops = 0
-        while True:
-            worker = platform.worker(f"worker-{stops}")
-            try:
-                await worker_stopping_soon(worker, watched)
-                break
-            except Retry:
-                stops += 1
+        while await stopped_while_reading(platform, watched, trigger(metadata=WEEK)):
+            stops += 1
         assert 4 == stops  # at each of the four batches, the last one included
         assert sorted(written) == watched.reads
         assert 14 == (await platform.run_of(trigger())).counts["snapshots"]
@@ -333,17 +332,39 @@ def test_a_run_that_is_stopped_reads_no_blob_twice(monkeypatch: pytest.MonkeyPat
     run(story())
 
 
-async def worker_stopping_soon(worker: Any, watched: Watched) -> None:
-    """Deliver the trigger, and tell the worker to stop as soon as it reads."""
-
-    async def stop() -> None:
-        before = len(watched.reads)
-        while len(watched.reads) == before:  # noqa: ASYNC110 - no event tells of a read
-            await asyncio.sleep(0)
-        worker.stopping.set()
-
-    stopping = asyncio.ensure_future(stop())
+async def stopped_while_reading(platform: Platform, watched: Watched, event: Event) -> bool:
+    """Deliver a trigger to a worker that is told to stop as soon as it reads; False when the run ended all the same."""
+    worker = platform.worker(uuid.uuid4().hex)
+    watched.on_read = worker.stopping.set
     try:
-        await worker.handle(trigger(metadata=WEEK))
-    finally:
-        stopping.cancel()
+        await worker.handle(event)
+    except Retry as verdict:
+        return verdict.reason is Later.STOPPING
+    return False
+
+
+@pytest.mark.servers
+def test_the_real_stores_hold_what_the_twins_hold(emulators: Emulators, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blobs from Azurite, ledger and snapshots in the Cosmos emulator, stopped once on the way."""
+    monkeypatch.setattr(jobs, "BATCH", 10)
+    tenant, identity = uuid.uuid4().hex, uuid.uuid4().hex
+
+    async def story() -> None:
+        twin = Platform()
+        real = Platform(documents=emulators.documents(), blobs=emulators.blobs(), lease=timedelta(minutes=1))
+        try:
+            for platform in (twin, real):
+                await fill(
+                    platform,
+                    [evaluated(number, tenant=tenant, evaluationId=f"{tenant}-{number}") for number in range(25)],
+                )
+            asked = {**WEEK, "tenantId": tenant}
+            real.blobs = watched = Watched(real.blobs)
+            assert await stopped_while_reading(real, watched, trigger(identity, metadata=asked))
+
+            assert await backfill(twin, identity, **asked) == await backfill(real, identity, **asked)
+            assert await twin.snapshots() == await real.snapshots(tenantId=tenant)
+        finally:
+            await real.documents.close()
+
+    run(story())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from consumers.paths import document
 from consumers.sinks import Document, Documents
 from consumers.sinks.memory import MemoryDocuments
 from consumers.verdicts import Later, Retry
-from tests.runs import JOB, PARTITIONS, RUNS, until
+from tests.runs import PARTITIONS, RUNS, until
 
 MINUTE = timedelta(minutes=1)
 
@@ -23,6 +24,7 @@ class Pair:
     """Two workers, a and b, that share a store and a clock which is set by hand."""
 
     def __init__(self, documents: Documents) -> None:
+        self.job = uuid.uuid4().hex  # a partition of its own
         self.documents, self.now = documents, datetime(2026, 1, 4, 1, tzinfo=UTC)
         self.a, self.b = self.ledger("a"), self.ledger("b")
 
@@ -30,19 +32,24 @@ class Pair:
         return Ledger(documents or self.documents, RUNS, owner, lease, lambda: self.now)
 
     async def take(self, ledger: Ledger, trigger: str = "t") -> Lease:
-        claim = await ledger.claim(JOB, trigger)
+        claim = await ledger.claim(self.job, trigger)
         assert isinstance(claim, Lease), claim
         return claim
 
     async def see(self, ledger: Ledger, trigger: str = "t") -> Run:
-        claim = await ledger.claim(JOB, trigger)
+        claim = await ledger.claim(self.job, trigger)
         assert isinstance(claim, Run), claim
         return claim
 
 
-@pytest.fixture(params=["memory"])
-def documents() -> Callable[[], Documents]:
-    return lambda: MemoryDocuments(PARTITIONS)
+@pytest.fixture(params=["memory", pytest.param("emulator", marks=pytest.mark.servers)])
+def documents(request: pytest.FixtureRequest) -> Callable[[], Documents]:
+    """An empty store in memory; or the emulator, where each test has a job of its own."""
+    if request.param == "memory":
+        return lambda: MemoryDocuments(PARTITIONS)
+    emulators = request.getfixturevalue("emulators")
+    made: Callable[[], Documents] = emulators.documents
+    return made
 
 
 @pytest.fixture
@@ -87,10 +94,9 @@ def test_a_trigger_seen_for_the_first_time_begins_a_run(story: Story) -> None:
     async def tell(two: Pair) -> None:
         lease = await two.take(two.a)
 
-        assert lease.fresh
-        assert (
-            Run(id="t", job=JOB, trigger="t", owner="a", lease_until=two.now + MINUTE, started_at=two.now) == lease.run
-        )
+        until = two.now + MINUTE
+        new = Run(id="t", job=two.job, trigger="t", owner="a", lease_until=until, started_at=two.now)
+        assert (True, new) == (lease.fresh, lease.run)
         assert lease.run == await two.see(two.b)
 
     story(tell)
@@ -101,7 +107,7 @@ def test_of_two_that_claim_at_the_same_time_one_gets_the_run(story: Story) -> No
 
     async def tell(two: Pair) -> None:
         for n in range(10):
-            claims = await asyncio.gather(*(ledger.claim(JOB, f"t{n}") for ledger in (two.a, two.b)))
+            claims = await asyncio.gather(*(ledger.claim(two.job, f"t{n}") for ledger in (two.a, two.b)))
             [lease] = [claim for claim in claims if isinstance(claim, Lease)]
             [run] = [claim for claim in claims if isinstance(claim, Run)]
             assert lease.run == run
@@ -115,7 +121,7 @@ def test_of_two_that_take_over_at_the_same_time_one_gets_the_run(story: Story) -
     async def tell(two: Pair) -> None:
         await two.take(two.ledger("gone"))
         two.now += 2 * MINUTE
-        claims = await asyncio.gather(*(ledger.claim(JOB, "t") for ledger in (two.a, two.b)))
+        claims = await asyncio.gather(*(ledger.claim(two.job, "t") for ledger in (two.a, two.b)))
 
         assert [Lease, Run] == sorted((type(claim) for claim in claims), key=lambda kind: kind.__name__)
 
