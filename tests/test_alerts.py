@@ -32,7 +32,7 @@ def steps(alert: str) -> list[list[Any]]:
 
 def test_there_are_alerts() -> None:
     """An empty list would pass every test below unseen."""
-    assert len(NAMES) >= 6
+    assert NAMES, "catalog/signals.py declares no alert: nobody would be told of anything"
 
 
 def test_what_is_committed_is_what_the_catalog_says() -> None:
