@@ -45,6 +45,14 @@ test: ## Format, lint, types and all tests, with real servers
 	@$(MAKE) --no-print-directory lint
 	$(PYTEST)
 
+.PHONY: generate
+generate: ## Write rules.yaml and the generated tables of README and runbooks anew
+	$(PYTHON) -m alerts
+
+.PHONY: bench
+bench: tools ## Compare our worker with a raw pika loop; QUICK=1 for a minute's worth
+	$(PYTHON) -m bench $(if $(QUICK),--events 4000 --rounds 3)
+
 .PHONY: tools
 tools: ## Obtain the real parts: broker, stores, Prometheus, Pulumi
 	@python3 -m tools

@@ -17,7 +17,7 @@ def files() -> Iterator[tuple[Path, str]]:
     """Every committed file that is generated, or holds a generated passage, with what it should say."""
     yield RULES, rules(CATALOG)
     tables = passages(CATALOG)
-    for page in sorted(FOLDER.glob("*.md")):
+    for page in (ROOT / "README.md", *sorted(FOLDER.glob("*.md"))):
         yield page, filled(page.read_text(), tables)
 
 

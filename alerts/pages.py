@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from catalog.kinds import Alert, Catalog, Signal
+from catalog.picture import picture
 from catalog.text import beyond, span, table
 
 FOLDER = Path(__file__).parents[1] / "runbooks"
@@ -32,12 +33,29 @@ def passages(catalog: Catalog) -> dict[str, str]:
     """Every table that a page may hold, by name."""
     limits = {f"limits of {alert.name}": limits_of(catalog, signal, alert) for signal, alert in catalog.alerting}
     return {
+        "consumers": consumers(catalog),
+        "flow": f"```mermaid\n{picture(catalog)}\n```",
         "index": index(catalog),
         "jobs": jobs(catalog),
         "queues": queues(catalog),
         "services": services(catalog),
         **limits,
     }
+
+
+def consumers(catalog: Catalog) -> str:
+    """Who reads what, for somebody who sees the project for the first time."""
+    rows = [
+        (
+            f"`{queue.name}`",
+            f"`{queue.service}` / `{queue.handler}`",
+            " ".join(f"`{key}`" for key in queue.keys),
+            str(queue.prefetch),
+            span(queue.drain_within),
+        )
+        for queue in catalog.queues
+    ]
+    return table(("queue", "service / handler", "keys", "prefetch", "a backlog is gone within"), rows)
 
 
 def index(catalog: Catalog) -> str:

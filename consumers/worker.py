@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,7 +38,8 @@ class Delivery:
     key: str
     properties: BasicProperties
     body: bytes
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    took: float = 0.0
     event: Event | None = None
 
     @property
@@ -135,6 +136,7 @@ class Worker:
                 verdict = await self._judge(delivery)
                 if isinstance(verdict, Reject):
                     verdict = await self._bury(delivery, verdict)
+            delivery.took = time.monotonic() - delivery.began  # a pause before a retry is no handling
             if isinstance(verdict, Retry):
                 await self._give_back(delivery, verdict)
             else:
@@ -189,8 +191,7 @@ class Worker:
 
     def _record(self, delivery: Delivery, verdict: bool | Reject | Retry) -> None:
         """One log line and the counters for one verdict."""
-        took = time.monotonic() - delivery.began
-        self._handling.observe(took)
+        self._handling.observe(delivery.took)
         word, why = _in_words(verdict)
         if isinstance(verdict, Retry):
             self._meters[RETRIED].labels(self.name, verdict.reason.value).inc()
@@ -209,7 +210,7 @@ class Worker:
             tenant=event.tenant if event else None,
             attempt=delivery.attempt,
             verdict=word,
-            ms=round(took * 1000, 1),
+            ms=round(delivery.took * 1000, 1),
             correlation_id=event.correlation_id if event else None,
             **why,
         )
