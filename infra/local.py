@@ -17,7 +17,7 @@ import dashboards
 from catalog.broker import Capabilities
 from catalog.kinds import CLOSING_TIME, Service
 from infra import monitoring
-from infra.broker_api import Broker, BrokerObject
+from infra.broker import Broker, BrokerObject
 from infra.files import File, Password
 from infra.processes import Process
 from infra.programs import ADMIN, Programs, board_file, check_ports
@@ -76,7 +76,7 @@ class Local:
     def service(self, service: Service, after: After) -> list[Resource]:
         """A service's replicas, and the file through which Prometheus finds them."""
         replicas = [self._replica(service, index, after) for index in range(service.replicas)]
-        targets = monitoring.targets(service, self.programs.ports.of(service))
+        targets = monitoring.targets(self.programs.ports.of(service))
         return [*replicas, self._file(f"prometheus/targets/{service.name}.json", targets, after=replicas)]
 
     def bindings(self, after: Sequence[After]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from catalog.kinds import Catalog, Service
+from catalog.kinds import Catalog
 from catalog.metrics import BROKER_FAMILIES
+from tools.servers import LOOPBACK
 
 INTERVAL = "5s"  # the broker refreshes what it tells every 5 s
 
@@ -34,7 +35,6 @@ def prometheus(catalog: Catalog, *, broker: str, alertmanager: str, folder: Path
     return yaml.safe_dump(config, sort_keys=False)
 
 
-def targets(service: Service, ports: list[int]) -> str:
+def targets(ports: list[int]) -> str:
     """The file through which Prometheus finds a service's replicas; read again whenever it changes."""
-    labels = {"service": service.name}
-    return json.dumps([{"targets": [f"127.0.0.1:{port}" for port in ports], "labels": labels}], indent=2)
+    return json.dumps([{"targets": [f"{LOOPBACK}:{port}" for port in ports]}], indent=2)

@@ -23,6 +23,7 @@ LONGEST_SOCKET = 107  # bytes in the path of a Unix socket on Linux; 103 on macO
 SOCKET = "supervisor.sock"
 CONNECTION_STRING = "data_lake.connection_string"
 CONNECTION_PARTS = ("AccountName", "AccountKey")
+OWN = ("target", "local.port_offset", "local.home", "broker.version", "scheduler", CONNECTION_STRING)
 
 
 class BadSettings(pulumi.RunError):
@@ -83,9 +84,6 @@ def parse(values: Mapping[str, str], secret: set[str], *, stack: str, root: Path
     return found
 
 
-OWN = ("target", "local.port_offset", "local.home", "broker.version", "scheduler", CONNECTION_STRING)
-
-
 def _message(file: str, faults: list[str]) -> str:
     count = "1 problem" if len(faults) == 1 else f"{len(faults)} problems"
     return "\n  ".join([f"{file} has {count}:", *faults])
@@ -120,9 +118,8 @@ def _plain(value: str) -> Any:
 
 def _unknown(key: str, known: list[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    return f"{key} is no setting: " + (
-        f"did you mean {near[0]}?" if near else "`python -m catalog settings` lists them"
-    )
+    rest = f"`python -m catalog settings` lists them, besides {', '.join(OWN)}"
+    return f"{key} is no setting: {f'did you mean {near[0]}?' if near else rest}"
 
 
 def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
