@@ -20,6 +20,8 @@ from proof.stack import load
 DESCRIPTION = """Publishes a week of a sales portfolio to the running stack, some of it repeated, redelivered or spoilt,
 runs risk-snapshot-backfill, and compares every write with what was sent. May be run again at any time."""
 
+WIDTH = 160  # of a report that goes to a file
+
 
 def main() -> int:
     """Exit codes: 0 as planned, 1 something lost, duplicated, unexpected or different, 2 the proof cannot be done."""
@@ -29,7 +31,7 @@ def main() -> int:
         "--within", type=float, default=300, metavar="SECONDS", help="the longest wait for the queues (default 300)"
     )
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     try:
         stack = load(arguments.endpoints, os.environ)
         with console.status("starting") as status:

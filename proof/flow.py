@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from catalog.metrics import CONSUMED, REJECTED
 from consumers.publish import ConfirmedPublisher
@@ -14,7 +14,7 @@ from consumers.verdicts import Retry
 from oncall.trouble import Trouble
 from proof.counters import Counters
 from proof.plan import SHORT, Message
-from proof.stack import Stack, cut_connections, held
+from proof.stack import Stack, connections, cut, held
 
 IN_FLIGHT = 200  # publishes that wait for their confirmation at the same time
 STALE = 11.0  # seconds; figures of the management API may be this old (two ticks of 5 s)
@@ -24,45 +24,59 @@ Say = Callable[[str], None]
 
 
 class Flow:
-    """What was published to which queue since the start, and after how many seconds each queue had settled it."""
+    """Waves of messages; `rates` has the events/s at which each queue settled the first wave that it took part in."""
 
     def __init__(self, stack: Stack, counters: Counters, say: Say, limit: float) -> None:
         self._stack, self._counters, self._say, self._limit = stack, counters, say, limit
-        self._published: Counter[str] = Counter()
-        self._began = self._last_publish = time.monotonic()
-        self.seconds: dict[str, float] = {}
+        self._goals: dict[str, float] = {}
+        self._began, self._sure_after = time.monotonic(), 0.0
+        self.rates: dict[str, float] = {}
 
     def publish(self, wave: Sequence[Message], *, disturb: bool = False) -> None:
         """Publish all. `disturb`: then every consumer loses its connection, with most of the work before it."""
+        victims = self._consumers() if disturb else []
+        counts = Counter(queue for message in wave for queue in message.becomes)
+        self._goals = {queue: self._settled(queue) + count for queue, count in counts.items()}
+        self._began = time.monotonic()
         self._say(f"publishing {len(wave):,} messages")
         asyncio.run(publish(self._stack.endpoints.amqp, self._stack.catalog.exchange.name, wave))
-        self._published.update(queue for message in wave for queue in message.becomes)
-        self._last_publish = time.monotonic()
-        if disturb:
-            self._say(
-                f"cutting {cut_connections(self._stack)} connections: what consumers have in hand is delivered again"
-            )
+        # What is delivered again may be counted twice, so that only the broker's figures say when all is done.
+        self._sure_after = time.monotonic() + STALE if disturb else self._began
+        for victim in victims:
+            self._say(f"cutting {len(victims)} connections: what consumers have in hand is delivered again")
+            cut(self._stack, victim)
 
     def settle(self) -> None:
         """Wait until no queue holds anything. Raises Trouble, naming what is held where, after the limit."""
         deadline = time.monotonic() + self._limit
-        while True:
-            now, figures = time.monotonic(), held(self._stack)
-            self._counters.look()
-            for queue, count in self._published.items():
-                if self._settled(queue) >= count:
-                    self.seconds.setdefault(queue, now - self._began)
-            left = {name: figure for name, figure in figures.items() if figure["messages"]}
-            counted = all(self._settled(queue) >= count for queue, count in self._published.items())
-            if not left and (counted or now > self._last_publish + STALE):
-                return
-            if now > deadline:
-                raise Trouble(_still_held(left or figures, self._limit))
-            self._say(
-                "waiting for "
-                + (", ".join(f"{name} ({at['messages']})" for name, at in left.items()) or "the last ones")
-            )
+        while not self._is_settled(figures := held(self._stack)):
+            if time.monotonic() > deadline:
+                raise Trouble(_still_held(figures, self._limit))
+            waiting = ", ".join(f"{name} ({at['messages']})" for name, at in figures.items() if at["messages"])
+            self._say(f"waiting for {waiting or 'the last ones'}")
             time.sleep(LOOK)
+
+    def _is_settled(self, figures: Mapping[str, Mapping[str, int]]) -> bool:
+        now = time.monotonic()
+        self._counters.look()
+        open_goals = {queue for queue, goal in self._goals.items() if self._settled(queue) < goal}
+        for queue in self._goals.keys() - open_goals - self.rates.keys():
+            self.rates[queue] = self._settled(queue) / (now - self._began)
+        empty = not any(at["messages"] for at in figures.values())
+        return empty and now > self._sure_after and (not open_goals or now > self._sure_after + STALE)
+
+    def _consumers(self) -> list[str]:
+        """The connections of all consumers, once the broker lists one for every queue."""
+        deadline = time.monotonic() + self._limit
+        while not all((found := connections(self._stack)).values()):
+            if time.monotonic() > deadline:
+                absent = ", ".join(queue for queue, names in found.items() if not names)
+                raise Trouble(
+                    f"{absent} has no consumer: `make status` says which process is down, `make up` starts it"
+                )
+            self._say("waiting for the consumers")
+            time.sleep(LOOK)
+        return [name for names in found.values() for name in names]
 
     def _settled(self, queue: str) -> float:
         return self._counters.total(CONSUMED, queue=queue) + self._counters.total(REJECTED, queue=queue)
@@ -92,8 +106,9 @@ async def publish(amqp: str, exchange: str, messages: Sequence[Message]) -> None
 
 
 def _still_held(figures: dict[str, dict[str, int]], limit: float) -> str:
+    kinds = ("ready", "in hand", "between two tries")
     held_where = "; ".join(
-        f"{name} holds {at['ready']} ready and {at['in hand']} in hand" for name, at in figures.items()
+        f"{name} holds " + ", ".join(f"{at[kind]} {kind}" for kind in kinds) for name, at in figures.items()
     )
     return (
         f"not settled after {limit:.0f} s: {held_where}."

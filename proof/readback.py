@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import ssl
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow.parquet as pq
-import requests
-from azure.core.pipeline.transport import RequestsTransport
+import urllib3
 from azure.cosmos import CosmosClient
 from azure.storage.blob import ContainerClient
-from requests.adapters import HTTPAdapter
+from urllib3.exceptions import InsecureRequestWarning
 
 from catalog import Queue, Store
 from oncall.broker import channel
-from oncall.endpoints import Endpoints
+from oncall.endpoints import Account, Endpoints
 from oncall.letters import read
 from proof import expect
 from proof.compare import Content
@@ -76,36 +72,16 @@ def parquet(body: bytes) -> Content:
 class Database:
     """The document database; a place is `<container>/<partition>/<id>`."""
 
-    def __init__(self, endpoint: str, key: str, database: str, ca_file: str = "") -> None:
-        self._database = cosmos_client(endpoint, key, ca_file).get_database_client(database)
+    def __init__(self, account: Account) -> None:
+        # The library checks no certificate where the emulator is, and would say so at every request.
+        urllib3.disable_warnings(InsecureRequestWarning)
+        self._database = CosmosClient(account.endpoint, account.key).get_database_client(account.database)
 
     def contents(self, store: Store) -> Found:
         """Every document of a container, without what the database adds to it."""
         field = store.partition_key.lstrip("/")
-        return {
-            f"{store.name}/{document.get(field)}/{document['id']}": _own(document)
-            for document in self._database.get_container_client(store.name).read_all_items()
-        }
-
-
-def cosmos_client(endpoint: str, key: str, ca_file: str = "") -> CosmosClient:
-    """A client for an account, or for the emulator that presents the certificate in `ca_file`."""
-    if not ca_file:
-        return CosmosClient(endpoint, key)
-    session = requests.Session()
-    session.mount("https://", _Pinned(Path(ca_file)))
-    return CosmosClient(endpoint, key, transport=RequestsTransport(session=session, session_owner=False))
-
-
-class _Pinned(HTTPAdapter):
-    """Accepts exactly one certificate: the emulator's names no host and is out of date, so no other check can pass."""
-
-    def __init__(self, certificate: Path) -> None:
-        self._fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.read_text())).hexdigest()
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, assert_fingerprint=self._fingerprint, **kwargs)
+        documents = self._database.get_container_client(store.name).read_all_items()
+        return {f"{store.name}/{document.get(field)}/{document['id']}": _own(document) for document in documents}
 
 
 def _own(document: dict[str, Any]) -> Content:
@@ -128,12 +104,8 @@ class Sinks:
 
     @classmethod
     def of(cls, endpoints: Endpoints, connection_string: str) -> Self:
-        account = endpoints.cosmos
-        return cls(
-            endpoints,
-            Lake(connection_string, endpoints.catalog.store(expect.LAKE).name),
-            Database(account.endpoint, account.key, account.database, account.ca_file),
-        )
+        lake = Lake(connection_string, endpoints.catalog.store(expect.LAKE).name)
+        return cls(endpoints, lake, Database(endpoints.cosmos))
 
     def look(self) -> Seen:
         return Seen(

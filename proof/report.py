@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -15,14 +16,6 @@ from proof.stack import Stack
 
 STARTUP_GOAL = 2.0  # seconds from process start to consuming
 MEMORY_GOAL = 130.0  # MB resident
-
-NEXT = (
-    ("oncall status", "every queue with its depth, rates, consumers, dead letters and firing alerts"),
-    ("oncall dead list", "the events that were refused just now, with their reasons"),
-    ("oncall runs", "the job runs, with what each read and wrote"),
-    ("oncall explain QueueWillNotDrainInTime", "an alert with its live numbers and what to do"),
-    ("pulumi config set replicas.logging 2 && make up", "a second process for the two logging queues"),
-)
 
 
 def show(console: Console, proof: Proof, stack: Stack) -> None:
@@ -36,8 +29,9 @@ def show(console: Console, proof: Proof, stack: Stack) -> None:
     for name, address in _links(stack):
         console.print(f"  {name:<13} {address}", soft_wrap=True)
     console.print("\nTry next:")
-    for command, what in NEXT:
-        console.print(f"  {command:<{max(len(text) for text, _ in NEXT)}}  {what}", soft_wrap=True)
+    steps = list(_next(stack))
+    for command, what in steps:
+        console.print(f"  {command:<{max(len(text) for text, _ in steps)}}  {what}", soft_wrap=True)
     console.print()
     verdict(console, proof)
 
@@ -54,9 +48,9 @@ def verdict(console: Console, proof: Proof) -> None:
 
 
 def _queues(queues: tuple[QueueResult, ...]) -> Table:
-    table = Table(title="Queues", title_justify="left")
+    table = Table(title="Queues", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("queue")
-    for head in ("published", "redelivered", "consumed", "written", "duplicates suppressed"):
+    for head in ("published", "redelivered", "consumed", "written", "duplicates\nsuppressed"):
         table.add_column(head, justify="right")
     table.add_column("dead-lettered by reason")
     table.add_column("events/s", justify="right")
@@ -76,7 +70,7 @@ def _queues(queues: tuple[QueueResult, ...]) -> Table:
 
 
 def _processes(processes: tuple[Process, ...]) -> Table:
-    table = Table(title="Consumer processes", title_justify="left")
+    table = Table(title="Consumer processes", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("service")
     table.add_column("address")
     table.add_column(f"start-up (goal {STARTUP_GOAL:g} s)", justify="right")
@@ -109,6 +103,17 @@ def _facts(proof: Proof) -> Iterator[str]:
     yield f"Snapshots compared with the rows of the lake: {snapshots.equal:,} of {snapshots.planned:,} equal"
     yield f"Job: {JOB} of {proof.plan.window.first} to {proof.plan.window.last}: {_end(proof.run)}"
     yield f"Outcome events heard: {proof.outcomes.equal} of {proof.outcomes.planned}, each by one id"
+
+
+def _next(stack: Stack) -> Iterator[tuple[str, str]]:
+    catalog, alert = stack.catalog, stack.catalog.alerts[0]
+    service = catalog.service(catalog.queue_of("lake").service)
+    yield ".venv/bin/oncall status", "every queue: depth, rates, consumers, dead letters, alerts that fire"
+    yield ".venv/bin/oncall dead list", "the events that were refused just now, and why"
+    yield ".venv/bin/oncall runs", "the job runs, with what each read and wrote"
+    yield f".venv/bin/oncall explain {alert.name}", "an alert with its live numbers and what to do"
+    replicas = f"replicas.{service.name} {service.replicas + 1}"
+    yield f"tools/pulumi config set --stack local {replicas} && make up", f"one more process for {service.name}"
 
 
 def _end(run: Content) -> str:

@@ -59,7 +59,7 @@ def prove(stack: Stack, now: datetime, say: Say, limit: float) -> Proof:
     again = {name: figures["redelivered"] - redelivered[name]["redelivered"] for name, figures in held(stack).items()}
     return Proof(
         plan=work,
-        queues=tuple(_results(work, found, counters, again, flow.seconds)),
+        queues=tuple(_results(work, found, counters, again, flow.rates)),
         snapshots=found.snapshots,
         processes=tuple(counters.processes()),
         outcomes=found.outcomes,
@@ -69,17 +69,16 @@ def prove(stack: Stack, now: datetime, say: Say, limit: float) -> Proof:
 
 
 def _results(
-    work: Plan, found: Ledgers, counters: Counters, redelivered: Mapping[str, int], seconds: Mapping[str, float]
+    work: Plan, found: Ledgers, counters: Counters, redelivered: Mapping[str, int], rates: Mapping[str, float]
 ) -> Iterator[QueueResult]:
     for queue in work.catalog.queues:
-        published = work.published(queue.name)
         yield QueueResult(
             name=queue.name,
-            published=published,
+            published=work.published(queue.name),
             consumed=round(counters.total(CONSUMED, queue=queue.name)),
             duplicates=round(counters.total(DUPLICATES, queue=queue.name)),
             redelivered=redelivered[queue.name],
-            rate=published / seconds[queue.name] if queue.name in seconds else 0.0,
+            rate=rates.get(queue.name, 0.0),
             sink=found.sinks[queue.name],
             dead=found.dead[queue.name],
             reasons=found.reasons[queue.name],

@@ -42,7 +42,7 @@ def load(file: str | None, environ: Mapping[str, str]) -> Stack:
 
 
 def held(stack: Stack) -> dict[str, dict[str, int]]:
-    """Per queue: messages, of them ready and in hand, and redeliveries so far; the broker's figures, up to 11 s old."""
+    """Per queue: messages, where they are, and redeliveries so far; the broker's figures, up to 11 s old."""
     answers = {queue.name: stack.api.get(f"queues/%2F/{queue.name}") for queue in stack.catalog.queues}
     if absent := [name for name, answer in answers.items() if answer is None]:
         raise Trouble(f"the broker has no queue {', '.join(absent)}: `make up` creates it")
@@ -51,19 +51,26 @@ def held(stack: Stack) -> dict[str, dict[str, int]]:
             "messages": answer.get("messages", 0),
             "ready": answer.get("messages_ready", 0),
             "in hand": answer.get("messages_unacknowledged", 0),
+            "between two tries": answer.get("messages_delayed", 0),
             "redelivered": answer.get("message_stats", {}).get("redeliver", 0),
         }
         for name, answer in answers.items()
     }
 
 
-def cut_connections(stack: Stack) -> int:
-    """Close every consumer's connection, so that the broker delivers again what was in hand; returns how many."""
-    ours = {f"{queue.name} consumer" for queue in stack.catalog.queues}
-    open_now = [entry for entry in stack.api.get("connections") if entry.get("user_provided_name") in ours]
-    for entry in open_now:
-        stack.api.delete(f"connections/{quote(entry['name'], safe='')}")
-    return len(open_now)
+def connections(stack: Stack) -> dict[str, list[str]]:
+    """Per queue the connections that consume it; the broker lists a new one a few seconds late."""
+    names = {f"{queue.name} consumer": queue.name for queue in stack.catalog.queues}
+    found: dict[str, list[str]] = {queue.name: [] for queue in stack.catalog.queues}
+    for entry in stack.api.get("connections"):
+        if queue := names.get(entry.get("user_provided_name", "")):
+            found[queue].append(entry["name"])
+    return found
+
+
+def cut(stack: Stack, connection: str) -> None:
+    """Close a connection, so that the broker delivers again what its consumer had in hand."""
+    stack.api.delete(f"connections/{quote(connection, safe='')}")
 
 
 class Outcomes:
