@@ -44,8 +44,20 @@ def go(build: Build, module: str, *arguments: str | Path) -> str:
     return build.run(build.programs["go"], *arguments, cwd=MODULES / module, env=env)
 
 
-def language_host(build: Build) -> None:
-    """Pulumi's Python language host, and beside it the two scripts it starts, as the CLI's own version ships them."""
+def pulumi(version: str) -> Callable[[Build], None]:
+    """A maker for the CLI and its Python language host, side by side as in an official release."""
+    flags = f"-X {PULUMI_SDK}/go/common/version.Version={version}"
+    cli = built("pulumi", {"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"}, flags)
+
+    def make(build: Build) -> None:
+        _language_host(build)
+        cli(build)
+
+    return make
+
+
+def _language_host(build: Build) -> None:
+    """The host, and the two scripts that it starts, as the CLI's own version ships them."""
     host, *scripts = HOST_PROGRAMS
     built("language-python", {host: f"{PULUMI_SDK}/python/cmd/{host}"})(build)
     go(build, "pulumi", "mod", "download", PULUMI_SDK)
