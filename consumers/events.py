@@ -19,7 +19,8 @@ MAX_BODY = 1024 * 1024  # bytes
 SHOWN = 60  # characters of a wrong value
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|\+00:00)")
-_NOTHING = re.compile(rb'null|"\s*"')
+
+_NOT_BLANK = r"matching regex '\\S'"  # how the decoder says it
 
 Text = Annotated[str, Meta(pattern=r"\S")]
 # Cosmos takes partition keys of 2,048 bytes, and a character has four at most.
@@ -136,9 +137,10 @@ def _refusal(body: bytes) -> Reject:
 def _reason(field: str, raws: Mapping[str, Raw]) -> Never:
     if field == "timestamp":
         return Never.BAD_TIMESTAMP
-    nothing = {"id": Never.NO_ID, "type": Never.NO_TYPE, "tenantId": Never.NO_TENANT}
-    is_nothing = field not in raws or _NOTHING.fullmatch(raws[field])
-    return nothing.get(field, Never.WRONG_TYPE) if is_nothing else Never.WRONG_TYPE
+    value = msgspec.json.decode(raws[field]) if field in raws else None
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return {"id": Never.NO_ID, "type": Never.NO_TYPE, "tenantId": Never.NO_TENANT}.get(field, Never.WRONG_TYPE)
+    return Never.WRONG_TYPE
 
 
 def _wrong(raws: Mapping[str, Raw], shape: type[Struct]) -> Iterator[tuple[str, str]]:
@@ -152,7 +154,8 @@ def _wrong(raws: Mapping[str, Raw], shape: type[Struct]) -> Iterator[tuple[str, 
         try:
             msgspec.json.decode(raws[name], type=field.type, dec_hook=_own_type)
         except (msgspec.DecodeError, RecursionError) as error:
-            yield name, f"{name} is {_shortened(raws[name])}: {str(error)[0].lower()}{str(error)[1:]}"
+            expected = str(error).replace(_NOT_BLANK, "that is not blank")
+            yield name, f"{name} is {_shortened(raws[name])}: {expected[0].lower()}{expected[1:]}"
 
 
 def _shortened(raw: Raw) -> str:

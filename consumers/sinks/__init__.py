@@ -56,7 +56,10 @@ class Documents(Protocol):
     async def read(self, container: str, partition: str, identity: str) -> Stored | None: ...
 
     async def replace(self, container: str, document: Document, etag: str) -> str:
-        """Replace the document that still has this tag; returns the new tag. Raises Changed when it has another."""
+        """Replace the document that still has this tag; returns the new tag.
+
+        Raises Changed when it has another, unless it holds just this content: then an earlier answer was lost.
+        """
 
     def query(self, container: str, where: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The documents whose fields equal `where`, across partitions."""

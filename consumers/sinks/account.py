@@ -53,7 +53,7 @@ def _endpoint(fields: Mapping[str, str]) -> str:
     if "blobendpoint" in fields:
         return fields["blobendpoint"].rstrip("/")
     protocol, suffix = fields.get("defaultendpointsprotocol", "https"), fields.get("endpointsuffix", "core.windows.net")
-    return f"{protocol}://{fields.get('accountname', '')}.blob.{suffix}"
+    return f"{protocol}://{fields['accountname']}.blob.{suffix}" if fields.get("accountname") else ""
 
 
 def _faults(fields: Mapping[str, str], account: Account) -> Iterator[str]:
@@ -68,6 +68,11 @@ def _faults(fields: Mapping[str, str], account: Account) -> Iterator[str]:
         yield "AccountKey and SharedAccessSignature are both there: give one of them"
     if not _is_base64(account.key):
         yield "AccountKey is not base64: copy it again, with the `=` at its end"
+    if account.endpoint:
+        yield from _faults_of_address(account)
+
+
+def _faults_of_address(account: Account) -> Iterator[str]:
     address = urlsplit(account.endpoint)
     if address.scheme not in ("http", "https") or not address.hostname:
         yield f"the blob endpoint is {account.endpoint!r}: give an address that begins with https://"

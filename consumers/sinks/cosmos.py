@@ -75,7 +75,7 @@ class CosmosDocuments:
     async def read(self, container: str, partition: str, identity: str) -> Stored | None:
         async with self._asking(container) as found:
             try:
-                item = await found.proxy.read_item(identity, partition, initial_headers=_POINT_READ)
+                item = await found.proxy.read_item(identity, partition, headers=_POINT_READ)
             except CosmosResourceNotFoundError:
                 return None
             return Stored(_content(item), item["_etag"])
@@ -84,15 +84,17 @@ class CosmosDocuments:
         async with self._asking(container) as found:
             try:
                 answer = await found.proxy.replace_item(
-                    document["id"],
-                    dict(document),
-                    etag=etag,
-                    match_condition=MatchConditions.IfNotModified,
-                    retry_write=0,  # a second try would meet the tag that the first one left
+                    document["id"], dict(document), etag=etag, match_condition=MatchConditions.IfNotModified
                 )
             except (CosmosAccessConditionFailedError, CosmosResourceNotFoundError):
-                raise Changed(f"{container} holds {document['id']!r} with another tag than {etag}") from None
-            return str(answer.get_response_headers()["etag"])
+                pass
+            else:
+                return str(answer.get_response_headers()["etag"])
+        # The SDK repeats a request whose answer was lost; the second try then meets the tag that the first one left.
+        stored = await self.read(container, document[found.partition_field], document["id"])
+        if stored and stored.document == document:
+            return stored.etag
+        raise Changed(f"{container} holds {document['id']!r} with another tag than {etag}")
 
     async def query(self, container: str, where: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         conditions = [f"c[{_quoted(name)}] = @p{number}" for number, name in enumerate(where)]
