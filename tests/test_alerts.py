@@ -46,6 +46,7 @@ def test_check_names_what_is_out_of_date(
     """`python -m alerts --check` changes nothing, names the file and fails."""
     old = tmp_path / "rules.yaml"
     old.write_text("groups: []\n")
+    (tmp_path / "README.md").write_text("no passage\n")
     monkeypatch.setattr(command, "RULES", old)
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "FOLDER", tmp_path)

@@ -36,8 +36,11 @@ def names_of(catalog: Catalog) -> set[str]:
     return {name for queue in catalog.queues for name in (queue.name, queue.dead)}
 
 
-def test_the_broker_holds_the_queues_and_bindings_of_the_catalog(catalog: Catalog) -> None:
-    """Every queue with its dead letters and keys, and no other."""
+def test_fault_11_the_broker_is_declared_as_code(catalog: Catalog) -> None:
+    """Every queue of the catalog with its dead letters and keys, and no other.
+
+    The environments dev, staging and prod, and autoscaling, come with the Kubernetes target.
+    """
     objects = topology(catalog, Capabilities.of("4.3"))
     keys = {(queue.name, key) for queue in catalog.queues for key in queue.keys}
 

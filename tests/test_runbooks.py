@@ -129,7 +129,5 @@ def test_a_passage_is_replaced_and_the_rest_stays() -> None:
 
 def test_a_passage_that_nothing_makes_is_named() -> None:
     """A misspelt marker is an error that lists the right ones."""
-    with pytest.raises(
-        UnknownPassage, match="no passage is called 'indx': there are index, jobs, limits of DeadLetters"
-    ):
+    with pytest.raises(UnknownPassage, match="no passage is called 'indx': there are consumers, flow, index"):
         filled("<!-- generated: indx -->\n<!-- end -->\n", passages(CATALOG))
