@@ -62,7 +62,8 @@ def listing(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     with channel(endpoints) as opened:
         for queue in queues:
             check_reading_is_free(endpoints, queue)
-            unseen += waiting(opened, queue)
+            before = waiting(opened, queue)
+            unseen += before
             found: dict[tuple[str, str], Event] = {}
             for letter in read(opened, queue, options.limit - letters):
                 letters += 1
@@ -70,7 +71,7 @@ def listing(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
                     found[letter.key].copies += 1
                 elif options.reason in (None, letter.reason):
                     found[letter.key] = Event(queue, replace(letter, body=b""))
-            put_back(opened)
+            put_back(opened, queue, before)
             events += found.values()
     return _listed(events, unseen - letters)
 
@@ -107,8 +108,9 @@ def showing(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     queue = queue_named(endpoints, options.queue)
     check_reading_is_free(endpoints, queue)
     with channel(endpoints) as opened:
+        before = waiting(opened, queue)
         letters = [letter for letter in read(opened, queue, options.limit) if letter.id == options.id]
-        put_back(opened)
+        put_back(opened, queue, before)
     if not letters:
         raise no_such_letter(queue, [options.id])
     letter = letters[0]

@@ -9,15 +9,17 @@ from typing import Any
 
 from catalog.kinds import Alert, Catalog, Queue, Service, Signal
 from catalog.links import LINKS
-from catalog.metrics import SETTLED
+from catalog.metrics import CONSUMERS, SETTLED
 from catalog.sizing import Sizing, rate
 from catalog.text import quantity, span
+from consumers.ledger import Run
 from oncall import show
 from oncall.command import Command
 from oncall.endpoints import Endpoints
-from oncall.http import Firing, Management, Prometheus
+from oncall.http import Firing, Prometheus
+from oncall.runs import HEAD, Ledger, as_data, row
 from oncall.show import Answer
-from oncall.trouble import unknown
+from oncall.trouble import Looked, unknown
 
 # Where the numbers of a signal are not answered by replicas, the command that goes on from here.
 NEXT: Mapping[str, str] = {
@@ -29,6 +31,8 @@ NEXT: Mapping[str, str] = {
 
 FLOW = ("queue", "arriving/s#", "settled/s#", "backlog#", "handling#", "CPU#", "consumers#")
 REPLICAS = ("queue", "service", "replicas#", "required#", "decided by", "needs by constraint")
+
+RUNS = 5  # of each job
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Sized:
     service: str
     inputs: dict[str, float]
     settled: float | None
-    consumers: int
+    consumers: float | None
     needs: dict[str, float]
     binding: str
     required: int
@@ -67,17 +71,27 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     active = [firing for firing in prometheus.alerts() if firing.name == alert.name]
     readings = [_reading(prometheus, signal, alert, entry, active) for entry in entries]
     sized = [_sized(endpoints, prometheus, queue) for queue in _queues(catalog, signal, entries)]
+    looked = Looked()
+    past = looked.at(lambda: _runs(endpoints, entries)) if signal.per == "job" else None
     steps = _steps(signal, alert, readings, sized, catalog)
     data = {
         "alert": alert.name,
         "question": signal.question,
         "readings": [asdict(reading) for reading in readings],
         "sizing": [asdict(one) for one in sized],
+        "runs": [as_data(run) for run in past or ()],
+        "troubles": looked.troubles,
         "page": LINKS.page(alert),
         "next": steps,
     }
-    needs = [f"{alert.summary.format(name=reading.name)}" for reading in readings if reading.beyond]
-    return Answer(data, _page(signal, alert, readings, sized, steps), needs)
+    page = [*_readings(signal, alert, readings), *_numbers(sized, past), _next(steps)]
+    beyond = [alert.summary.format(name=reading.name) for reading in readings if reading.beyond]
+    return Answer(data, page, [*beyond, *looked.troubles])
+
+
+def _runs(endpoints: Endpoints, jobs: list[Any]) -> list[Run]:
+    ledger = Ledger(endpoints)
+    return [run for job in jobs for run in ledger.newest(job.name, RUNS)]
 
 
 def _signal(catalog: Catalog, name: str) -> tuple[Signal, Alert]:
@@ -97,11 +111,11 @@ def _entries(catalog: Catalog, signal: Signal, name: str | None) -> list[Any]:
 
 
 def _queues(catalog: Catalog, signal: Signal, entries: list[Any]) -> list[Queue]:
-    """The queues whose numbers stand behind an alert; jobs share the one of their handler."""
+    """The queues whose numbers stand behind an alert; behind one of a job stand its runs."""
     if signal.per == "queue":
         return entries
     if signal.per == "job":
-        return [catalog.queue_of("batch")]
+        return []
     return [queue for service in entries for queue in catalog.queues_of(service.name)]
 
 
@@ -121,7 +135,7 @@ def _sized(endpoints: Endpoints, prometheus: Prometheus, queue: Queue) -> Sized:
         service=service.name,
         inputs=inputs,
         settled=prometheus.value(rate(SETTLED, queue)),
-        consumers=Management(endpoints).consumers()[queue.name],
+        consumers=prometheus.value(f"sum({CONSUMERS.at(queue=queue.name)})"),
         needs={name: term.value(inputs) for name, term in sizing.needs.items()},
         binding=sizing.binding(inputs),
         required=sizing.replicas(inputs),
@@ -162,28 +176,37 @@ def _set(service: Service, required: int) -> list[str]:
     return [f"tools/pulumi config set replicas.{service.name} {required}   # commit it, then: make up"]
 
 
-def _page(signal: Signal, alert: Alert, readings: list[Reading], sized: list[Sized], steps: list[str]) -> list[Any]:
+def _readings(signal: Signal, alert: Alert, readings: list[Reading]) -> list[Any]:
     rows = [
         (
             reading.name,
             show.unit(reading.value, signal.unit),
             f"{alert.comparison} {quantity(reading.limit, signal.unit)}",
+            span(alert.hold),
             "yes" if reading.beyond else "no" if reading.value is not None else "no data",
             reading.state,
             show.duration(show.age(reading.since)) if reading.since else None,
         )
         for reading in readings
     ]
-    page = [
-        show.text(f"{alert.name} ({alert.severity}): {signal.question}"),
-        show.table(
-            signal.title, (signal.per, "now#", f"fires after {span(alert.hold)}", "beyond", "state", "for#"), rows
-        ),
+    head = (signal.per, "now#", "fires when", "for at least", "beyond now", "state", "since#")
+    title = f"{alert.name} ({alert.severity}): {signal.question}"
+    return [show.text(title), show.table(signal.title, head, rows)]
+
+
+def _numbers(sized: list[Sized], past: list[Run] | None) -> list[Any]:
+    if past is not None:
+        return [show.table("Runs", HEAD, map(row, past))]
+    if not sized:
+        return []
+    return [
+        show.table("What comes in, what goes out", FLOW, map(_flow, sized)),
+        show.table("Replicas", REPLICAS, map(_replicas, sized)),
     ]
-    page.append(show.table("What comes in, what goes out", FLOW, map(_flow, sized)))
-    page.append(show.table("Replicas", REPLICAS, map(_replicas, sized)))
-    page.append(show.text("\n".join(["Next", *(f"  {number}. {step}" for number, step in enumerate(steps, 1))])))
-    return page
+
+
+def _next(steps: list[str]) -> Any:
+    return show.text("\n".join(["Next", *(f"  {number}. {step}" for number, step in enumerate(steps, 1))]))
 
 
 def _flow(one: Sized) -> tuple[Any, ...]:
@@ -195,7 +218,7 @@ def _flow(one: Sized) -> tuple[Any, ...]:
         f"{inputs['backlog']:.0f}",
         show.duration(inputs["handling_time"]),
         show.duration(inputs["cpu_time"]),
-        one.consumers,
+        None if one.consumers is None else round(one.consumers),
     )
 
 

@@ -89,7 +89,7 @@ class Management:
         return {row["name"]: row for row in rows}
 
     def consumers(self) -> Counter[str]:
-        """How many consumers each queue has now."""
+        """How many consumers each queue has, up to 5 s old."""
         return Counter(row["queue"]["name"] for row in self._get(f"consumers/{self._vhost}"))
 
     def _get(self, path: str, **query: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
@@ -22,6 +23,8 @@ from oncall.trouble import Trouble, unknown
 GIVEN_UP = "delivery_limit"
 GIVEN_UP_SENTENCE = "every try ended without a verdict or with another try; the log of the consumer says why"
 RUNBOOK = "runbooks/replay-dead-letters.md"
+
+RETURNED_WITHIN = 5.0  # seconds
 
 # Headers of a death; an event that goes back begins a new life.
 DEATH = (PREFIX, "x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
@@ -153,6 +156,9 @@ def waiting(channel: BlockingChannel, queue: Queue) -> int:
     return int(channel.queue_declare(queue.dead, passive=True).method.message_count)
 
 
-def put_back(channel: BlockingChannel) -> None:
-    """Return all that is still unacknowledged on this channel."""
+def put_back(channel: BlockingChannel, queue: Queue, before: int) -> None:
+    """Return all that is still unacknowledged, and see that as many wait as before: the next look must find them."""
     channel.basic_nack(0, multiple=True, requeue=True)
+    until = time.monotonic() + RETURNED_WITHIN
+    while waiting(channel, queue) < before and time.monotonic() < until:  # longer only when somebody else holds some
+        time.sleep(0.01)

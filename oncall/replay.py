@@ -41,8 +41,9 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     queue, choice = queue_named(endpoints, options.queue), _choice(options)
     check_reading_is_free(endpoints, queue)
     with channel(endpoints) as opened:
+        before = waiting(opened, queue)
         chosen = _in_hand(opened, queue, choice, options.limit)
-        put_back(opened)
+        put_back(opened, queue, before)
     events = len({letter.key for letter in chosen})
     if missing := sorted(set(choice.ids) - {letter.id for letter in chosen}):
         raise no_such_letter(queue, missing)
@@ -65,10 +66,11 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     with channel(endpoints) as opened:
         before = waiting(opened, queue)
         replayed, gone = _replay(opened, queue, choice, options.limit)
-        put_back(opened)
-    left = before - gone
+        left = before - gone
+        put_back(opened, queue, left)
+    needs = [f"{events - replayed} event(s) were in somebody else's hand: run it again"] if replayed < events else []
     data = {"queue": queue.name, "chosen": events, "letters": len(chosen), "replayed": replayed, "left": left}
-    return Answer(data, [show.text(f"{replayed} event(s) went back to {queue.name}; {left} letter(s) are left")])
+    return Answer(data, [show.text(f"{replayed} event(s) went back to {queue.name}; {left} letter(s) are left")], needs)
 
 
 def _replay(opened: BlockingChannel, queue: Queue, choice: Choice, limit: int) -> tuple[int, int]:
@@ -153,6 +155,7 @@ COMMAND = Command(
         "oncall dead replay logging_ml_audit --id evt-1 --id evt-2 --yes",
         "oncall dead replay analytics_service --id evt-3 --body corrected.json --yes",
     ),
+    one="fewer events went back than were counted: somebody else held them",
     arguments=_arguments,
     run=run,
 )

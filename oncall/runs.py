@@ -52,8 +52,11 @@ class Ledger:
 
     def find(self, job: str, trigger: str) -> Run | None:
         """The run that a trigger started, if a worker has taken it."""
-        query = "SELECT * FROM c WHERE c.id = @id"
-        parameters: list[dict[str, object]] = [{"name": "@id", "value": paths.document(trigger)}]
+        query = "SELECT * FROM c WHERE c.job = @job AND c.id = @id"
+        parameters: list[dict[str, object]] = [
+            {"name": "@job", "value": job},
+            {"name": "@id", "value": paths.document(trigger)},
+        ]
         with self._asking() as container:
             rows = list(container.query_items(query, parameters=parameters, partition_key=job))
         return msgspec.convert(rows[0], Run) if rows else None

@@ -79,7 +79,7 @@ def number(value: float) -> str:
 
 
 def duration(seconds: float | None) -> str | None:
-    """The two largest units: 4.2 s, 3 min 20 s, 5 h 2 min, 2 d 3 h."""
+    """The two largest units: 4.2 s, 3 min 20 s, 5 h, 2 d 3 h."""
     if seconds is None:
         return None
     if seconds < 60:
@@ -87,7 +87,7 @@ def duration(seconds: float | None) -> str | None:
     for size, unit, below, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
             whole, rest = divmod(seconds, size)
-            return f"{whole:.0f} {unit} {rest // below:.0f} {part}"
+            return f"{whole:.0f} {unit}" + (f" {rest // below:.0f} {part}" if rest >= below else "")
     return None
 
 

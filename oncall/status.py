@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from catalog.kinds import Queue, Service
 from catalog.links import LINKS
@@ -19,9 +19,7 @@ from oncall.endpoints import Endpoints
 from oncall.http import Alertmanager, Firing, Management, Prometheus, ready
 from oncall.runs import HEAD, Ledger, as_data, row
 from oncall.show import Answer
-from oncall.trouble import Trouble
-
-T = TypeVar("T")
+from oncall.trouble import Looked
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,6 @@ class ServiceNow:
     reasons: tuple[str, ...]
 
 
-@dataclass
-class Looked:
-    """What was found, and what did not answer: one silent server must not hide what the others know."""
-
-    troubles: list[str] = field(default_factory=list)
-
-    def at(self, look: Callable[[], T]) -> T | None:
-        try:
-            return look()
-        except Trouble as trouble:
-            if str(trouble) not in self.troubles:
-                self.troubles.append(str(trouble))
-            return None
-
-
 def run(_: argparse.Namespace, endpoints: Endpoints) -> Answer:
     """Raises Trouble only when the broker cannot be asked: without it there is no answer to the first question."""
     looked, prometheus, catalog = Looked(), Prometheus(endpoints), endpoints.catalog
@@ -72,7 +55,7 @@ def run(_: argparse.Namespace, endpoints: Endpoints) -> Answer:
     required = looked.at(lambda: {entry.name: _required(prometheus, entry) for entry in catalog.services}) or {}
     queues = [_queue(queue, live, consumers[queue.name], measured.get(queue.name, {})) for queue in catalog.queues]
     services = [_service(service, endpoints, required.get(service.name)) for service in catalog.services]
-    alerts = looked.at(lambda: _alerts(looked, endpoints)) or []
+    alerts = _alerts(looked, endpoints)
     runs = looked.at(lambda: _last_runs(endpoints)) or []
     data = {
         "queues": [asdict(queue) for queue in queues],
@@ -123,11 +106,10 @@ def _service(service: Service, endpoints: Endpoints, required: int | None) -> Se
 
 
 def _alerts(looked: Looked, endpoints: Endpoints) -> list[Firing]:
-    """Alertmanager knows what is silenced; without it Prometheus still knows what fires."""
-    found = looked.at(Alertmanager(endpoints).alerts)
-    if found is None:
-        found = [alert for alert in Prometheus(endpoints).alerts() if alert.state == "firing"]
-    return found
+    """Prometheus knows first what fires, Alertmanager what is silenced; either alone is better than none."""
+    firing = [alert for alert in looked.at(Prometheus(endpoints).alerts) or [] if alert.state == "firing"]
+    known = looked.at(Alertmanager(endpoints).alerts) or []
+    return list({(alert.name, alert.entry): alert for alert in [*firing, *known]}.values())
 
 
 def _last_runs(endpoints: Endpoints) -> list[Run]:
@@ -141,7 +123,7 @@ def _of_queues(queues: Sequence[QueueNow], endpoints: Endpoints) -> list[str]:
         if queue.ready is None:
             needs.append(f"queue {queue.name} does not exist on broker {endpoints.broker}: `pulumi up` creates it")
         elif not queue.consumers:
-            needs.append(f"nobody consumes {queue.name}: are its replicas up? `oncall explain QueueWithoutConsumer`")
+            needs.append(f"nobody consumes {queue.name}: `oncall explain QueueWithoutConsumer {queue.name}`")
         if queue.dead:
             needs.append(f"{queue.dead} dead letter(s) of {queue.name} wait: `oncall dead list {queue.name}`")
     return needs

@@ -9,7 +9,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 import pika
 import pytest
 import yaml
-from azure.cosmos import CosmosClient, DatabaseProxy, PartitionKey
+from azure.cosmos import ContainerProxy, CosmosClient, PartitionKey
 from prometheus_client import CollectorRegistry
 from urllib3.exceptions import InsecureRequestWarning
 
@@ -65,7 +65,7 @@ class Stack:
     file: Path
     broker: LiveBroker
     catalog: Catalog
-    ledger: DatabaseProxy
+    ledger: ContainerProxy
 
     def bury(self, queue: Queue, body: bytes, reason: str, **headers: Any) -> None:
         """Put a dead letter where a worker would, with its headers."""
@@ -87,11 +87,14 @@ class Stack:
 
     def note(self, run: Run) -> None:
         """Write a run into the ledger, as a worker would."""
-        name = self.catalog.store("cosmos_db.containers.batch_job_runs").name
         with quiet():
-            self.ledger.get_container_client(name).upsert_item(msgspec.to_builtins(run))
+            self.ledger.upsert_item(msgspec.to_builtins(run))
 
     def empty(self) -> None:
+        """Take all events, dead letters and runs away."""
+        with quiet():
+            for run in list(self.ledger.read_all_items()):
+                self.ledger.delete_item(run["id"], run["job"])
         channel = self.broker.channel()
         for queue in self.catalog.queues:
             channel.queue_purge(queue.name)
@@ -139,7 +142,7 @@ def stack(broker: LiveBroker, catalog: Catalog, tmp_path_factory: pytest.TempPat
         file = home / "endpoints.json"
         file.write_text(json.dumps(endpoints))
         with quiet():
-            made = database(account, catalog)
+            made = ledger(account, catalog)
         yield Stack(file, broker, catalog, made)
 
 
@@ -156,12 +159,12 @@ def replicas(started: ExitStack, catalog: Catalog) -> dict[str, list[str]]:
     return urls
 
 
-def database(account: Mapping[str, str], catalog: Catalog) -> DatabaseProxy:
+def ledger(account: Mapping[str, str], catalog: Catalog) -> ContainerProxy:
+    """The container of the runs, made as provisioning makes it."""
     client = CosmosClient(account["endpoint"], account["key"])
-    made = client.create_database_if_not_exists(account["database"])
-    ledger = catalog.store("cosmos_db.containers.batch_job_runs")
-    made.create_container_if_not_exists(ledger.name, PartitionKey(ledger.partition_key))
-    return made
+    store = catalog.store("cosmos_db.containers.batch_job_runs")
+    database = client.create_database_if_not_exists(account["database"])
+    return database.create_container_if_not_exists(store.name, PartitionKey(store.partition_key))
 
 
 def monitoring(started: ExitStack, home: Path, catalog: Catalog, prometheus: int, alertmanager: int) -> None:
@@ -180,7 +183,11 @@ def monitoring(started: ExitStack, home: Path, catalog: Catalog, prometheus: int
     (home / "prometheus.yml").write_text(yaml.safe_dump(config))
     told = servers.alertmanager(home / "alertmanager", alertmanager, home / "alertmanager.yml")
     started.enter_context(servers.running(told))
-    started.enter_context(servers.running(servers.prometheus(home / "prometheus", prometheus, home / "prometheus.yml")))
+    server = servers.prometheus(home / "prometheus", prometheus, home / "prometheus.yml")
+    quick = replace(
+        server, command=(*server.command, "--rules.alert.resend-delay=1s")
+    )  # one that was missed comes soon
+    started.enter_context(servers.running(quick))
 
 
 def recorded(catalog: Catalog) -> str:

@@ -91,8 +91,8 @@ class TestWithServers:
 
         assert 2 == answer.code
         assert (
-            f"oncall: broker {host.partition('/')[0]} refuses user 'admin' (virtual host '/'): the password in {file} is"
-            " not the broker's, or the user may not; `make up` writes it anew\n"
+            f"oncall: broker {host.partition('/')[0]} refuses user 'admin' (virtual host '/'): the password in {file}"
+            " is not the broker's, or the user may not; `make up` writes it anew\n"
         ) == answer.err
 
     def test_a_wrong_password_at_the_management_api(
@@ -106,8 +106,10 @@ class TestWithServers:
 
         assert (
             2,
-            f"oncall: RabbitMQ's management API at {url} refuses us: the password of 'admin' in {file} is not the"
-            " broker's: `make up` writes it anew\n",
+            (
+                f"oncall: RabbitMQ's management API at {url} refuses us: the password of 'admin' in {file} is not the"
+                " broker's: `make up` writes it anew\n"
+            ),
         ) == (answer.code, answer.err)
 
     def test_a_broker_that_is_not_there(self, oncall: OnCall, elsewhere: Callable[..., Path]) -> None:
@@ -124,8 +126,10 @@ class TestWithServers:
         answer = oncall("status", endpoints=elsewhere(management=login))
         assert (
             2,
-            f"oncall: RabbitMQ's management API at http://127.0.0.1:{port} does not answer (connection refused):"
-            " is it running? `make up` starts what is down\n",
+            (
+                f"oncall: RabbitMQ's management API at http://127.0.0.1:{port} does not answer (connection refused):"
+                " is it running? `make up` starts what is down\n"
+            ),
         ) == (answer.code, answer.err)
 
     def test_a_host_that_does_not_exist(self, oncall: OnCall, elsewhere: Callable[..., Path]) -> None:
@@ -149,7 +153,7 @@ class TestWithServers:
 
         answer = oncall("explain", "JobFailed", endpoints=elsewhere(prometheus=other))
 
-        assert (2, True) == (answer.code, answer.err.startswith(f"oncall: Prometheus at {other} answers 404")), (
+        assert (2, True) == (answer.code, answer.err.startswith(f"oncall: Prometheus at {other} answers 410")), (
             answer.err
         )
 
@@ -184,8 +188,10 @@ class TestWithServers:
 
         assert (
             2,
-            "oncall: exchange coder_events has no queue for 'workflow.job.trigger': `pulumi up` creates it;"
-            " nothing was published\n",
+            (
+                "oncall: exchange coder_events has no queue for 'workflow.job.trigger': `pulumi up` creates it;"
+                " nothing was published\n"
+            ),
         ) == (answer.code, answer.err)
 
     def test_a_ledger_that_does_not_exist(self, oncall: OnCall, stack: Any, elsewhere: Callable[..., Path]) -> None:

@@ -349,6 +349,5 @@ def test_on_the_oldest_broker_looking_is_free_too(oldest_broker: Any) -> None:
 
     for _ in range(30):
         assert ["a"] == [letter.id for letter in read(channel, queue, 10)]
-        put_back(channel)
-        eventually(lambda: oldest_broker.ready(queue.dead))
+        put_back(channel, queue, 1)
     channel.connection.close()

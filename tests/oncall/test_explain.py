@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catalog import CATALOG
+from catalog.links import LINKS
+from consumers.ledger import Run
+from oncall.endpoints import ROOT
 from oncall.explain import NEXT
+from oncall.letters import RUNBOOK, reasons
 from tests.brokers import eventually
+from tools import servers
 
 pytestmark = pytest.mark.servers
 
@@ -30,15 +37,17 @@ def test_a_queue_that_falls_behind_is_explained(oncall: OnCall, stack: Any) -> N
         reading["beyond"],
         reading["limit"],
     )
-    assert (40, 8, 1) == tuple(
-        round(value) for value in (sized["inputs"]["arrivals"], sized["settled"], sized["inputs"]["handling_time"])
-    )
+    # The last samples grow old while tests run, and rates fall with them.
+    assert pytest.approx([40, 8], rel=0.3) == [sized["inputs"]["arrivals"], sized["settled"]]
+    assert pytest.approx(1) == sized["inputs"]["handling_time"]
     assert ("most replicas", most, 1) == (sized["binding"], sized["required"], sized["replicas"])
     assert "runbooks/QueueWillNotDrainInTime.md" == answer.data["page"]
     assert [
         "open runbooks/QueueWillNotDrainInTime.md",
-        f"{lake.name} needs 10.9 replicas, at most {most} are allowed:"
-        " raise most_replicas of logging in catalog/services.py",
+        (
+            f"{lake.name} needs 10.9 replicas, at most {most} are allowed:"
+            " raise most_replicas of logging in catalog/services.py"
+        ),
         f"tools/pulumi config set replicas.logging {most}   # commit it, then: make up",
     ] == _rounded(answer.data["next"])
 
@@ -48,7 +57,7 @@ def _rounded(steps: list[str]) -> list[str]:
     head, needs, change = steps
     words = needs.split()
     number = float(words[2])
-    assert 9.5 < number < 12.5
+    assert 9 < number < 13
     return [head, " ".join([*words[:2], "10.9", *words[3:]]), change]
 
 
@@ -59,7 +68,7 @@ def test_the_page_names_question_value_limit_and_state(oncall: OnCall, stack: An
     answer = oncall("explain", "OldestEventTooOld", lake.name)
 
     signal = next(signal for signal in CATALOG.signals if signal.alert and signal.alert.name == "OldestEventTooOld")
-    for part in (signal.question, "20 min 34 s", "> 15m30s", "arriving/s", "decided by", "Next\n  1. open"):
+    for part in (signal.question, "20 min 34 s", "> 15m30s", "arriving/s", "decided by", "Next\n  1. open runbooks/"):
         assert part in answer.out
 
 
@@ -74,6 +83,22 @@ def test_an_alert_fires_since_a_moment(oncall: OnCall, stack: Any) -> None:
     answer = eventually(firing, 30)
 
     assert (True, f"oncall runs {job}") == (bool(answer.data["readings"][0]["since"]), answer.data["next"][1])
+
+
+def test_behind_a_job_stand_its_runs(oncall: OnCall, stack: Any, elsewhere: Callable[..., Path]) -> None:
+    """Replicas do not help a job that failed: its runs are shown, and a silent ledger hides nothing else."""
+    now = datetime.now(UTC)
+    run = Run(
+        id="r", job=stack.catalog.jobs[0].name, trigger="r", status="failed", owner="w", lease_until=now,
+        reason="the lake is empty", started_at=now, ended_at=now,
+    )  # fmt: skip
+    stack.note(run)
+
+    assert "the lake is empty" in oncall("explain", "JobFailed").out
+
+    nowhere = {"endpoint": f"https://127.0.0.1:{servers.free_ports(1)[0]}", "key": "bm9uZQ==", "database": "castiel"}
+    answer = oncall("explain", "JobFailed", "--json", endpoints=elsewhere(cosmos=nowhere))
+    assert (1, 1, []) == (len(answer.data["readings"]), len(answer.data["troubles"]), answer.data["sizing"])
 
 
 def test_a_quiet_alert_needs_nobody(oncall: OnCall, stack: Any) -> None:
@@ -100,6 +125,15 @@ def test_every_alert_can_be_explained(oncall: OnCall) -> None:
     for alert in CATALOG.alerts:
         answer = oncall("explain", alert.name, "--json")
         assert (alert.name, "") == (answer.data["alert"], answer.err)
+
+
+def test_every_page_that_is_named_exists() -> None:
+    """A command never sends anybody to a page or a heading that is not there."""
+    page = (ROOT / RUNBOOK).read_text(encoding="utf-8")
+    headings = {line.lstrip("# `").rstrip("`").split("`")[0] for line in page.splitlines() if line.startswith("#")}
+    assert set(reasons()) <= headings
+    for alert in CATALOG.alerts:
+        assert (ROOT / LINKS.page(alert)).is_file()
 
 
 def test_next_steps_belong_to_signals_that_alert() -> None:

@@ -105,7 +105,7 @@ def test_a_trigger_says_how_to_follow_it(oncall: OnCall) -> None:
     [
         (
             ("risk-snapshot",),
-            "job 'risk-snapshot' does not exist: did you mean risk-snapshot-backfill? there are risk-snapshot-backfill",
+            "job 'risk-snapshot' does not exist: did you mean risk-snapshot-backfill? There is risk-snapshot-backfill",
         ),
         (
             ("risk-snapshot-backfill", "--from", "2026-03-07", "--to", "2026-03-01"),

