@@ -19,13 +19,15 @@ MAX_BODY = 1024 * 1024  # bytes
 SHOWN = 60  # characters of a wrong value
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|\+00:00)")
-
 _NOT_BLANK = r"matching regex '\\S'"  # how the decoder says it
 
 Text = Annotated[str, Meta(pattern=r"\S")]
 # Cosmos takes partition keys of 2,048 bytes, and a character has four at most.
 Tenant = Annotated[str, Meta(pattern=r"\S", max_length=512)]
 Shape = TypeVar("Shape", bound=Struct)
+
+# The fields of a JSON object, each as the bytes that were sent.
+raws_of = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class Event(Struct, frozen=True):
@@ -119,7 +121,7 @@ def data_as(event: Event, shape: type[Shape]) -> Shape:
     try:
         fitting: Shape = _decoder(shape)(event.data)
     except (msgspec.DecodeError, RecursionError) as error:
-        wrong = [sentence for _, sentence in _wrong(_raws(event.data), shape)]
+        wrong = [sentence for _, sentence in _wrong(raws_of(event.data), shape)]
         raise Reject(Never.WRONG_TYPE, "; ".join(wrong) or str(error)) from None
     return fitting
 
@@ -127,7 +129,7 @@ def data_as(event: Event, shape: type[Shape]) -> Shape:
 def _refusal(body: bytes) -> Reject:
     """Why an envelope is refused; the slow way, taken only when something is wrong."""
     try:
-        raws = _raws(body)
+        raws = raws_of(body)
     except (msgspec.DecodeError, RecursionError) as error:
         return Reject(Never.UNDECODABLE, str(error))
     wrong = list(_wrong(raws, _Strict))
@@ -172,6 +174,3 @@ def _own_type(kind: type, value: Any) -> Any:
 def _decoder(shape: type[Shape]) -> Callable[[bytes | Raw], Shape]:
     decode: Callable[[bytes | Raw], Shape] = msgspec.json.Decoder(shape, dec_hook=_own_type).decode
     return decode
-
-
-_raws = msgspec.json.Decoder(dict[str, Raw]).decode

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from msgspec import Meta, Raw, Struct, inspect
+from msgspec import Meta, Struct, inspect
 
 from consumers import paths
-from consumers.events import Event, data_as
+from consumers.events import Event, data_as, raws_of
 from consumers.sinks import Blobs
 from consumers.verdicts import Later, Retry
 
@@ -59,20 +59,25 @@ class Table(NamedTuple):
     documents: frozenset[str]
 
 
+_ARROW = {inspect.StrType: pa.string(), inspect.FloatType: pa.float64()}
+
+
 def _table(folder: str, shape: type[Struct]) -> Table:
     """The columns of a shape: text and numbers as they are, everything else as a JSON string."""
-    columns = [pa.field("tenantId", pa.string(), nullable=False), pa.field("timestamp", pa.string(), nullable=False)]
-    documents = set()
-    for field in msgspec.structs.fields(shape):
-        kind = inspect.type_info(field.type)
-        kinds = [one for one in getattr(kind, "types", [kind]) if not isinstance(one, inspect.NoneType)]
-        number = isinstance(kinds[0], inspect.FloatType)
-        if not isinstance(kinds[0], inspect.FloatType | inspect.StrType):
-            documents.add(field.encode_name)
-        columns.append(
-            pa.field(field.encode_name, pa.float64() if number else pa.string(), nullable=not field.required)
-        )
-    return Table(folder, shape, pa.struct(columns), frozenset(documents))
+    kinds = [(field, _kind(field.type)) for field in msgspec.structs.fields(shape)]
+    always = [pa.field(name, pa.string(), nullable=False) for name in ("tenantId", "timestamp")]
+    columns = [
+        pa.field(field.encode_name, _ARROW.get(kind, pa.string()), nullable=not field.required) for field, kind in kinds
+    ]
+    documents = frozenset(field.encode_name for field, kind in kinds if kind not in _ARROW)
+    return Table(folder, shape, pa.struct([*always, *columns]), documents)
+
+
+def _kind(annotation: Any) -> type[inspect.Type]:
+    """What a field holds when it is there."""
+    found = inspect.type_info(annotation)
+    members = found.types if isinstance(found, inspect.UnionType) else (found,)
+    return next(type(member) for member in members if not isinstance(member, inspect.NoneType))
 
 
 TABLES = {
@@ -81,12 +86,10 @@ TABLES = {
     "recommendation.feedback.received": _table("feedback", FeedbackReceived),
 }
 
-_raws = msgspec.json.Decoder(dict[str, Raw]).decode
-
 
 def row(event: Event, table: Table) -> dict[str, Any]:
     """Column -> value; JSON columns hold the text as it was sent. Raises Reject(WRONG_TYPE) naming every fault."""
-    data, raws = data_as(event, table.shape), _raws(event.data)
+    data, raws = data_as(event, table.shape), raws_of(event.data)
     values: dict[str, Any] = {"tenantId": event.tenant, "timestamp": event.timestamp_text}
     for attribute, name in zip(table.shape.__struct_fields__, table.shape.__struct_encode_fields__, strict=True):
         value = getattr(data, attribute)

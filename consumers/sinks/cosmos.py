@@ -97,17 +97,17 @@ class CosmosDocuments:
         raise Changed(f"{container} holds {document['id']!r} with another tag than {etag}")
 
     async def query(self, container: str, where: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        conditions = [f"c[{_quoted(name)}] = @p{number}" for number, name in enumerate(where)]
+        conditions = " AND ".join(f"c[{_quoted(name)}] = @p{number}" for number, name in enumerate(where)) or "true"
         parameters = [{"name": f"@p{number}", "value": value} for number, value in enumerate(where.values())]
-        text = " WHERE ".join(["SELECT * FROM c", *filter(None, [" AND ".join(conditions)])])
         async with self._asking(container) as found:
+            text = f"SELECT * FROM c WHERE {conditions}"  # noqa: S608 - the values go as parameters, the names quoted
             pages = found.proxy.query_items(text, parameters=parameters).by_page()
-        more = True
-        while more:
+        while True:
             async with self._asking(container):
                 page = await anext(pages, None)
                 items = [_content(item) async for item in page] if page else []
-            more = page is not None
+            if page is None:
+                return
             for item in items:
                 yield item
 
@@ -148,7 +148,7 @@ class CosmosDocuments:
             retry_backoff_max=1,
             retry_throttle_total=9,
             retry_throttle_backoff_max=THROTTLED_FOR,
-            retry_write=1,  # writes can be repeated: create finds its own document, upsert writes the same again
+            retry_write=1,  # each kind of write recognises its own earlier try
             no_response_on_write=True,
             enable_endpoint_discovery=self._host not in LOOPBACK,  # an emulator has no second region
         )
