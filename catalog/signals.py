@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from catalog.kinds import Alert, Queue, Service, Signal
+from catalog.expressions import both_replica_counts, consumed, time_to_drain
+from catalog.kinds import Alert, Signal
 from catalog.metrics import (
-    CONSUMED,
     CONSUMERS,
     CPU,
     DUPLICATES,
@@ -19,46 +19,12 @@ from catalog.metrics import (
     REJECTED,
     RETRIED,
     SCHEDULER_TICK,
-    SETTLED,
     UNACKED,
-    UP,
 )
-from catalog.sizing import REQUIRED, handling_time, mean_handling_time, rate
+from catalog.sizing import mean_handling_time, rate
 
 # Rows of the board, from the question asked first to the one asked last.
 KEEPING_UP, JOBS, FAILURES, CONSUMERS_ROW = "Is each queue keeping up?", "Jobs", "Failures", "Consumers"
-
-
-def time_to_drain(queue: Queue) -> str:
-    """Seconds until the queue is empty at the present pace.
-
-    What arrived within the last minute is no backlog. Where runs are few and long, rates are zero most of the time:
-    there the work in flight and the time of a typical run are used.
-    """
-    ready = f"sum({READY.at(queue=queue.name)})"
-    if queue.slow:
-        slots = f"clamp_min(sum({CONSUMERS.at(queue=queue.name)}) * {queue.prefetch}, 1)"
-        return f"({ready} + sum({UNACKED.at(queue=queue.name)})) * {handling_time(queue)} / {slots}"
-    arriving, settled = rate(PUBLISHED, queue), rate(SETTLED, queue)
-    return f"clamp_min({ready} - 60 * {arriving}, 0) / clamp_min({settled} - {arriving}, 0.001)"
-
-
-def seconds(duration: timedelta) -> float:
-    return duration.total_seconds()
-
-
-def is_collector(queue: Queue) -> bool:
-    return not queue.slow
-
-
-def consumed(queue: Queue) -> str:
-    return f"sum(rate({CONSUMED.at(queue=queue.name)}[5m]))"
-
-
-def both_replica_counts(service: Service) -> str:
-    """Required replicas, and beside them, labelled, those that answer scrapes."""
-    required = f'label_replace(max({REQUIRED}{{service="{service.name}"}}), "count", "required", "", "")'
-    return f'{required} or label_replace(sum({UP.at(job=service.name)}), "count", "actual", "", "")'
 
 
 SIGNALS = (
@@ -73,7 +39,7 @@ SIGNALS = (
         alert=Alert(
             name="QueueWillNotDrainInTime",
             severity="page",
-            above=lambda queue: seconds(queue.drain_within),
+            above=lambda queue: queue.drain_within.total_seconds(),
             hold=timedelta(minutes=10),
             summary="{name} will not be empty within its target",
         ),
@@ -89,7 +55,7 @@ SIGNALS = (
         alert=Alert(
             name="OldestEventTooOld",
             severity="ticket",
-            above=lambda queue: seconds(queue.late_after),
+            above=lambda queue: queue.late_after.total_seconds(),
             hold=timedelta(minutes=5),
             summary="{name} hands out events that are later than promised",
         ),
@@ -177,7 +143,7 @@ SIGNALS = (
         alert=Alert(
             name="JobOverBudget",
             severity="ticket",
-            above=lambda job: seconds(job.budget),
+            above=lambda job: job.budget.total_seconds(),
             hold=timedelta(minutes=1),
             summary="{name} runs longer than its budget",
         ),
@@ -286,7 +252,7 @@ SIGNALS = (
         row=CONSUMERS_ROW,
         unit="cps",
         per="queue",
-        only=is_collector,
+        only=lambda queue: not queue.slow,
         expr=consumed,
         no_alert="a rate is good or bad only beside arrivals: time to drain compares them",
     ),
