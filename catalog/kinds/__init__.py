@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.kinds.watch import Alert, Metric, Per, Signal
+from catalog.kinds.watch import Alert, Metric, Per, Severity, Signal
 from catalog.kinds.work import CLOSING_TIME, DRAIN_CAP, Exchange, Handler, Job, Queue, Service, Store, buckets
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Metric",
     "Queue",
     "Service",
+    "Severity",
     "Signal",
     "Store",
     "buckets",
