@@ -15,6 +15,7 @@ from consumers.verdicts import Reject
 
 # Headers that say where and why; `oncall dead` reads them and takes them off again for a replay.
 PREFIX = "x-dead-"
+LONGEST_ID = 255  # bytes that an AMQP message id can hold
 
 
 class DeadLetters:
@@ -44,9 +45,10 @@ class _Identified(msgspec.Struct):
 
 
 def identity(body: bytes) -> str:
-    """What tells two dead letters apart: the event's id, or the body's hash where no id can be read."""
+    """What tells two dead letters apart: the event's id, or the body's hash where no id can be read or sent."""
     try:
         found = msgspec.json.decode(body, type=_Identified).id
     except (msgspec.DecodeError, RecursionError):
         found = None
-    return found if isinstance(found, str) and found else f"sha256:{hashlib.sha256(body).hexdigest()}"
+    usable = isinstance(found, str) and 0 < len(found.encode(errors="surrogatepass")) <= LONGEST_ID
+    return found if usable else f"sha256:{hashlib.sha256(body).hexdigest()}"

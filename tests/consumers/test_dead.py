@@ -1,0 +1,31 @@
+"""What tells one dead letter from another."""
+
+import hashlib
+import json
+
+import pytest
+
+from consumers.dead import identity
+
+
+def test_a_dead_letter_bears_the_id_of_its_event() -> None:
+    """So that the same event, rejected twice, is one letter for a person."""
+    assert identity(b'{"id": "a", "type": 7}') == "a"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"id": ',
+        b"\xff\xfe",
+        b'{"id": 7}',
+        b'{"id": ""}',
+        b"[]",
+        json.dumps({"id": "x" * 256}).encode(),
+        b'{"id": ' + b"[" * 100_000,
+    ],
+    ids=["truncated", "no text", "a number", "empty", "no object", "longer than AMQP allows", "nested"],
+)
+def test_a_body_without_a_usable_id_bears_its_hash(body: bytes) -> None:
+    """Two letters that name no event are told apart by what they hold."""
+    assert f"sha256:{hashlib.sha256(body).hexdigest()}" == identity(body)
