@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from catalog.broker import Capabilities
 from infra.broker_api import Api, Refused, Unreachable, fits, live_of, put, remove
-from infra.topology import Body, Object
+
+if TYPE_CHECKING:  # a stack can be destroyed however broken the catalog is: providers import nothing of it
+    from infra.topology import Body, Object
 
 Props = dict[str, Any]
 
@@ -45,6 +46,8 @@ def _announced(api: Api, expected: str) -> str:
     while not (overview := _reached(api, give_up)):
         time.sleep(0.2)
     announced = str(overview["rabbitmq_version"])
+    from catalog.broker import Capabilities  # noqa: PLC0415 - see above
+
     if Capabilities.of(announced) != Capabilities.of(expected):
         raise Refused(
             f"RabbitMQ at {api.url} announces version {announced}, the stack is made for {expected}:"

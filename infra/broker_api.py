@@ -7,13 +7,14 @@ import hashlib
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pika
 import requests
 from pika.exceptions import AMQPError
 
-from infra.topology import Body
+if TYPE_CHECKING:  # see infra/broker.py
+    from infra.topology import Body
 
 TIMEOUT = 10  # seconds for one request; a broker on the same network answers in milliseconds
 IMMUTABLE = ("exchanges", "queues")  # kinds whose properties the broker fixes at their birth

@@ -13,7 +13,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from infra.files import write
-from infra.supervision import ALIVE, DOWN, ProgramError, last_words, literal, state_of, supervisor, until
+from infra.supervision import ALIVE, DOWN, ProgramError, ask, last_words, literal, state_of, until
 from tools.servers import answers
 
 Props = dict[str, Any]
@@ -85,10 +85,9 @@ def run(props: Props) -> None:
     Path(props["directory"]).mkdir(parents=True, exist_ok=True)
     for path, text in _files(props).items():
         write(Path(path), text)
-    control = supervisor(home)
     try:
-        control.reloadConfig()
-        control.addProcessGroup(name)
+        ask(home, "reloadConfig")
+        ask(home, "addProcessGroup", name)
     except Fault as fault:
         raise ProgramError(f"supervisord does not take {name}: {fault.faultString}") from fault
     try:
@@ -101,8 +100,8 @@ def run(props: Props) -> None:
 def stop(home: str, name: str) -> None:
     """End a program and forget it; nothing happens when it is not there."""
     with suppress(Fault, *DOWN):
-        supervisor(home).stopProcessGroup(name)
-        supervisor(home).removeProcessGroup(name)
+        ask(home, "stopProcessGroup", name)
+        ask(home, "removeProcessGroup", name)
     _program_file(home, name).unlink(missing_ok=True)
 
 

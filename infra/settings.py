@@ -16,11 +16,11 @@ from pulumi.runtime import config
 from catalog import CATALOG, Catalog, CatalogError, resolve
 from catalog.resolve import settings as catalog_settings
 from infra.ports import HIGHEST_OFFSET
+from infra.supervision import SOCKET
 
 TARGETS = ("local", "kubernetes")
 BROKERS = ("4.3", "4.0")
 LONGEST_SOCKET = 107  # bytes in the path of a Unix socket on Linux; 103 on macOS
-SOCKET = "supervisor.sock"
 CONNECTION_STRING = "data_lake.connection_string"
 CONNECTION_PARTS = ("AccountName", "AccountKey")
 OWN = ("target", "local.port_offset", "local.home", "broker.version", "scheduler", CONNECTION_STRING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 import urllib3
@@ -13,7 +13,8 @@ from azure.cosmos.exceptions import CosmosResourceExistsError
 from azure.storage.blob import ContainerClient
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from catalog.kinds import Store
+if TYPE_CHECKING:  # see infra/broker.py
+    from catalog.kinds import Store
 
 Props = dict[str, Any]
 

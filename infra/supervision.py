@@ -19,10 +19,10 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 from supervisor.xmlrpc import SupervisorTransport
 
 from infra.files import write
-from infra.settings import SOCKET
 
 Props = dict[str, Any]
 
+SOCKET = "supervisor.sock"
 ALIVE = ("STARTING", "RUNNING")
 READY_WITHIN = 90  # seconds; the broker takes 5, the first start on a busy machine a few times that
 POLL = 0.1
@@ -48,16 +48,17 @@ class ProgramError(Exception):
     """A program, or the supervisor, does not do what it should; the text has what it said last."""
 
 
-def supervisor(home: Path | str) -> Any:
-    """The supervisor's XML-RPC namespace; its calls raise one of DOWN when it does not run."""
+def ask(home: Path | str, method: str, *arguments: object) -> Any:
+    """Call the supervisor over XML-RPC; raises one of DOWN when it does not run, Fault when it refuses."""
     transport = SupervisorTransport(None, None, f"unix://{home}/{SOCKET}")
-    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+    with ServerProxy("http://127.0.0.1", transport=transport) as server:
+        return getattr(server.supervisor, method)(*arguments)
 
 
 def state_of(home: Path | str, name: str) -> tuple[str, int]:
     """(state, pid) of a program; ("ABSENT", 0) when there is no such program, or no supervisor."""
     try:
-        info = supervisor(home).getProcessInfo(name)
+        info = ask(home, "getProcessInfo", name)
     except (Fault, *DOWN):
         return "ABSENT", 0
     return str(info["statename"]), int(info["pid"])
@@ -78,7 +79,7 @@ def strays(home: Path | str) -> Iterator[tuple[str, int]]:
 def ours(home: Path) -> set[str]:
     """The programs of this stack that hold their ports already."""
     with suppress(*DOWN):
-        return {info["name"] for info in supervisor(home).getAllProcessInfo() if info["statename"] in ALIVE}
+        return {info["name"] for info in ask(home, "getAllProcessInfo") if info["statename"] in ALIVE}
     return {name for name, _ in strays(home)}
 
 
@@ -95,7 +96,7 @@ class _Supervisors(ResourceProvider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         try:
-            supervisor(props["home"]).getState()
+            ask(props["home"], "getState")
         except DOWN:
             return ReadResult(None, {})
         return ReadResult(id_, props)
@@ -103,8 +104,8 @@ class _Supervisors(ResourceProvider):
     def delete(self, _id: str, props: Props) -> None:
         home = props["home"]
         with suppress(*DOWN):
-            pid = int(supervisor(home).getPID())
-            supervisor(home).shutdown()
+            pid = int(ask(home, "getPID"))
+            ask(home, "shutdown")
             wait_for_end([pid], READY_WITHIN)
         end(pid for _, pid in strays(home))
 
@@ -132,7 +133,7 @@ def start(home: Path) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ProgramError(f"supervisord does not start in {home}:\n{done.stderr or done.stdout}")
-    until(supervisor(home).getState, "supervisord", home / "logs/supervisord.log")
+    until(lambda: ask(home, "getState"), "supervisord", home / "logs/supervisord.log")
 
 
 def until(condition: Callable[[], Any], name: str, log: Path) -> None:

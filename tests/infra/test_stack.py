@@ -1,0 +1,290 @@
+"""Stack `local` through the real CLI: what a preview names, what a change touches, what drift is seen and mended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pika
+import pytest
+import requests
+
+from catalog import CATALOG
+from catalog.broker import Capabilities
+from infra.broker_api import Api
+from infra.supervision import ask
+from infra.topology import topology
+from tests.brokers import LiveBroker, eventually
+from tests.infra.stack import Stack, free_offset
+from tools.servers import answers
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+
+OBJECTS = {entry.name for entry in topology(CATALOG, Capabilities.of("4.3")).objects}
+CONSUMERS = {f"{service.name}-{index}" for service in CATALOG.services for index in range(service.replicas)}
+SERVERS = {"epmd", "rabbitmq", "cosmos", "azurite", "prometheus", "alertmanager"}
+CONTAINERS = {f"{'blobs' if store.kind == 'blob' else 'cosmos'}/{store.name}" for store in CATALOG.stores}
+USAGE = CATALOG.queue_of("usage")
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A stack of which nothing runs yet."""
+    folder = tmp_path_factory.mktemp("stack")
+    return Stack.made(folder, **{"local.port_offset": str(free_offset())})
+
+
+@pytest.fixture(scope="module")
+def stack(fresh: Stack) -> Iterator[Stack]:
+    """The same stack, running; each test leaves it as it found it."""
+    try:
+        fresh.up()
+        yield fresh
+        fresh.destroy()
+    finally:
+        kill(*fresh.all_pids())
+
+
+def broker_of(stack: Stack) -> LiveBroker:
+    found = stack.endpoints
+    management = found["management"]
+    return LiveBroker(
+        "4.3", found["amqp"], Api(management["url"], found["amqp"], management["user"], management["password"])
+    )
+
+
+def prometheus(stack: Stack, query: str) -> dict[str, float]:
+    """{instance: value} of a query now."""
+    answer = requests.get(f"{stack.endpoints['prometheus']}/api/v1/query", {"query": query}, timeout=10).json()
+    return {sample["metric"]["instance"]: float(sample["value"][1]) for sample in answer["data"]["result"]}
+
+
+@contextmanager
+def changed(stack: Stack, config: dict[str, str]) -> Iterator[None]:
+    stack.set(config)
+    yield
+    stack.unset(*config)
+
+
+def leave_letter(broker: LiveBroker, body: bytes) -> None:
+    """Put a dead letter where nobody consumes, durably."""
+    channel = broker.channel()
+    channel.basic_publish("", USAGE.dead, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
+    channel.connection.close()
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_preview_names_everything_before_anything_exists(fresh: Stack) -> None:
+    """Nothing has to run for it, and nothing is started by it."""
+    named = fresh.preview()
+
+    assert {"create"} == set(named.values())
+    assert (OBJECTS | CONSUMERS | SERVERS | CONTAINERS | {"supervisord", "broker"}) <= set(named)
+    assert not fresh.home.exists()
+
+
+def in_use(port: int, program: str) -> str:
+    return f"  port {port}, which {program} wants, is in use by another program (`ss -ltnp 'sport = :{port}'` tells by whom)"
+
+
+def test_a_port_in_use_is_told_before_anything_starts(fresh: Stack) -> None:
+    """The message names every such port, who wants it, and what to do."""
+    amqp, logging = 5672 + fresh.offset, CATALOG.service("logging").port + fresh.offset
+    with socket.create_server(("127.0.0.1", amqp)), socket.create_server(("127.0.0.1", logging)):
+        assert [
+            "The stack cannot start:",
+            in_use(amqp, "rabbitmq"),
+            in_use(logging, "logging-0"),
+            "  stop it, or move this stack: pulumi config set local.port_offset 100",
+        ] == fresh.problem()
+    assert not fresh.home.exists()
+
+
+def test_wrong_settings_are_told_without_a_traceback(fresh: Stack) -> None:
+    with changed(fresh, {"rabbitmq.data_lake.prefetch": "0", "replicas.loging": "2"}):
+        assert [
+            "Pulumi.local.yaml has 2 problems:",
+            "  replicas.loging is no setting: did you mean replicas.logging?",
+            "  rabbitmq.data_lake.prefetch is 0: it is 1 to 300",
+        ] == fresh.problem()
+
+
+def test_the_target_of_a_later_version_is_refused(fresh: Stack) -> None:
+    fresh.set({"target": "kubernetes"})
+
+    assert [
+        "Pulumi.local.yaml: target kubernetes is not in this version, only local is: pulumi config set target local"
+    ] == fresh.problem()
+    fresh.set({"target": "local"})
+
+
+def test_up_brings_everything_and_a_second_one_changes_nothing(stack: Stack) -> None:
+    """All answers, every event has a way into its queue, and Prometheus sees each process."""
+    for urls in stack.endpoints["services"].values():
+        for url in urls:
+            assert 200 == requests.get(f"{url}/health/ready", timeout=5).status_code
+    assert (CONSUMERS | SERVERS) == set(stack.pids())
+    eventually(lambda: len(CONSUMERS) + 1 == sum(prometheus(stack, "up").values()), 30)
+
+    assert {} == stack.preview()
+    assert {} == stack.up()
+
+
+def test_only_its_owner_can_read_what_holds_passwords(stack: Stack) -> None:
+    """Neither the state nor a preview has a password in plain text; files are for their owner only."""
+    password = stack.endpoints["management"]["password"]
+    with changed(stack, {"rabbitmq.data_lake.prefetch": "20"}):
+        shown = stack.run("preview", "--stack", "local", "--diff")
+    state = [file for file in (stack.folder / "state").rglob("*") if file.is_file()]
+    holders = [file for file in stack.home.rglob("*") if file.is_file() and password.encode() in file.read_bytes()]
+
+    assert "20" in shown
+    assert password not in shown
+    assert state
+    assert [] == [file for file in state if password.encode() in file.read_bytes()]
+    assert 0o700 == stack.home.stat().st_mode & 0o777
+    assert stack.home / "endpoints.json" in holders
+    assert {0o600} == {file.stat().st_mode & 0o777 for file in holders}
+
+
+CHANGES = {
+    "prefetch": (
+        {"rabbitmq.data_lake.prefetch": "20"},
+        {"logging-0": "update"},
+    ),
+    "replicas": (
+        {"replicas.logging": "2"},
+        {"logging-1": "create"},
+    ),
+    "binding added": (
+        {"rabbitmq.data_lake.bindings": "risk.evaluated,ml.prediction.completed"},
+        {"binding/logging_data_lake/ml.prediction.completed": "create"},
+    ),
+    "binding removed": (
+        {"rabbitmq.bindings": "embedding.generated,llm.inference.completed"},
+        {"binding/analytics_service/ml.prediction.completed": "delete"},
+    ),
+    "threshold": (
+        {"rabbitmq.data_lake.drain_within": "20m"},
+        {},
+    ),
+    "queue name": (
+        {"rabbitmq.usage.queue": "usage"},
+        {
+            "analytics-service-0": "update",
+            "permissions/analytics-service": "update",
+            **{name.replace(USAGE.name, "usage"): "create" for name in OBJECTS if USAGE.name in name},
+            **{name: "delete" for name in OBJECTS if USAGE.name in name},
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "expected"), CHANGES.values(), ids=CHANGES)
+def test_a_change_touches_what_it_concerns_and_nothing_else(
+    stack: Stack, config: dict[str, str], expected: dict[str, str]
+) -> None:
+    """Files that show settings follow; processes and broker objects change only where the setting says so."""
+    files = {str(path.relative_to(stack.home)) for path in stack.home.rglob("*.*")}
+    with changed(stack, config):
+        touched = stack.preview()
+
+    assert expected == {name: doing for name, doing in touched.items() if name not in files}
+    assert "endpoints.json" in touched
+
+
+def test_a_change_is_carried_out_while_the_rest_goes_on(stack: Stack) -> None:
+    """Two replicas, a renamed queue and its letters: the old queue goes when it is empty and stays when it is not."""
+    broker, before = broker_of(stack), stack.pids()
+    leave_letter(broker, b"letter")
+
+    with changed(stack, {"replicas.logging": "2", "rabbitmq.usage.queue": "usage"}):
+        stack.up()
+        after = stack.pids()
+
+        assert f"queue {USAGE.dead} is left in place: it holds 1 messages and has 0 consumers" in stack.said[-1]
+        assert 1 == broker.ready(USAGE.dead)
+        assert None is broker.api.get(f"queues/%2F/{USAGE.name}")
+        assert 1 == broker.consumers("usage")
+        assert {"logging-1"} == set(after) - set(before)
+        assert {"analytics-service-0"} == {name for name in before if before[name] != after[name]}
+        eventually(lambda: 2 == sum(prometheus(stack, 'up{job="logging"}').values()), 30)
+    stack.up()
+
+    assert set(before) == set(stack.pids())
+    assert [b"letter"] == [body for _, body in broker.take(USAGE.dead)]
+
+
+def test_what_was_changed_by_hand_is_seen_and_mended(stack: Stack) -> None:
+    """A binding deleted, a policy and a password changed, a consumer stopped: all in one refresh."""
+    api = broker_of(stack).api
+    binding, path = "bindings/%2F/e/coder_events/q/logging_data_lake/risk.evaluated", "policies/%2F/logging_data_lake"
+    policy = api.get(path)
+    api.delete(binding)
+    api.put(path, {**policy, "definition": {"delivery-limit": 3}})
+    api.put("users/analytics-service", {"password": "guessed", "tags": []})
+    ask(stack.home, "stopProcess", "logging-0")
+
+    assert {
+        "binding/logging_data_lake/risk.evaluated": "create",
+        "policy/logging_data_lake": "update",
+        "user/analytics-service": "update",
+        "logging-0": "create",
+    } == stack.preview("--refresh")
+    stack.up()
+
+    assert {} == stack.preview("--refresh")
+    assert api.get(binding)
+    assert policy == api.get(path)
+    assert answers(f"{stack.endpoints['services']['logging'][0]}/health/ready")
+
+
+def test_a_consumer_that_is_killed_comes_back_by_itself(stack: Stack) -> None:
+    """The supervisor mends a crash at once, so that a refresh finds nothing to do."""
+    killed = stack.pids()["logging-0"]
+    kill(killed)
+
+    eventually(lambda: stack.pids()["logging-0"] not in (0, killed), 10)
+    eventually(lambda: answers(f"{stack.endpoints['services']['logging'][0]}/health/ready"), 20)
+    assert {} == stack.preview("--refresh")
+
+
+@pytest.mark.parametrize("killed", ["everything", "only the supervisor"])
+def test_a_machine_that_was_switched_off_is_mended(stack: Stack, killed: str) -> None:
+    """Everything runs again, nothing runs twice, and what a queue held is still there."""
+    leave_letter(broker_of(stack), b"letter")
+    pids = stack.all_pids()
+    kill(*(pids if killed == "everything" else pids[:1]))
+
+    assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up())
+
+    assert {} == stack.preview("--refresh")
+    assert (CONSUMERS | SERVERS) == set(stack.pids())
+    assert set() == set(pids) & set(stack.all_pids())
+    assert [b"letter"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
+
+
+def test_destroy_ends_every_process_and_leaves_the_data(stack: Stack) -> None:
+    """A letter written before is there after the next `up`, with new passwords and all."""
+    leave_letter(broker_of(stack), b"kept")
+    pids, password = stack.all_pids(), stack.endpoints["management"]["password"]
+
+    said = stack.destroy()
+
+    assert f"queue {USAGE.dead} is left in place: it holds 1 messages and has 0 consumers" in said
+    assert [] == [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert [] == [file for file in stack.home.rglob("*") if file.is_file() and password.encode() in file.read_bytes()]
+
+    stack.up()
+
+    assert password != stack.endpoints["management"]["password"]
+    assert [b"kept"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
+    assert {} == stack.preview("--refresh")
