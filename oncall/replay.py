@@ -52,14 +52,8 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
             f"{events} different events have id {choice.ids[0]}: one corrected body cannot stand for all of them"
         )
     what = f"{events} event(s) in {len(chosen)} letter(s) of {queue.dead}"
+    data = {"queue": queue.name, "chosen": events, "letters": len(chosen), "replayed": 0, "left": before}
     if options.dry_run or not chosen:
-        data = {
-            "queue": queue.name,
-            "chosen": events,
-            "letters": len(chosen),
-            "replayed": 0,
-            "dry_run": options.dry_run,
-        }
         return Answer(data, [show.text(f"{what} would go back to {queue.name}; nothing was changed")])
     _ask(what, queue, yes=options.yes)
     # A connection of its own: while a person thinks, heartbeats stop and the broker would take the letters back.
@@ -69,8 +63,8 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
         left = before - gone
         put_back(opened, queue, left)
     needs = [f"{events - replayed} event(s) were in somebody else's hand: run it again"] if replayed < events else []
-    data = {"queue": queue.name, "chosen": events, "letters": len(chosen), "replayed": replayed, "left": left}
-    return Answer(data, [show.text(f"{replayed} event(s) went back to {queue.name}; {left} letter(s) are left")], needs)
+    words = f"{replayed} event(s) went back to {queue.name}; {left} letter(s) are left"
+    return Answer({**data, "replayed": replayed, "left": left}, [show.text(words)], needs)
 
 
 def _replay(opened: BlockingChannel, queue: Queue, choice: Choice, limit: int) -> tuple[int, int]:
