@@ -18,6 +18,8 @@ from consumers.publish import Publisher
 from consumers.verdicts import Later, Retry
 from consumers.worker import Handler
 
+LONGEST_REASON = 2000  # characters of an error that go into ledger and outcome; the log has all of it
+
 
 def handler(
     catalog: Catalog, ledger: Ledger, sinks: Sinks, publisher: Publisher, meters: Meters, stopping: asyncio.Event
@@ -98,7 +100,6 @@ class Batch:
             raise
         finally:
             self._held.remove(lease)
-        self._count(lease.run)
         return lease.run
 
     async def _outcome(self, lease: Lease, request: Request) -> Outcome:
@@ -114,22 +115,21 @@ class Batch:
             raise
         except Exception as error:  # noqa: BLE001 - a job's error ends its run, and never silently
             log.failure("the job failed", error, job=request.job.name, run=request.trigger)
-            return Outcome(counts=lease.run.counts, fault=f"{type(error).__name__}: {error}")
-
-    def _count(self, run: Run) -> None:
-        self.meters[JOB_RUNS].labels(run.job, run.status).inc()
-        if run.ended_at:
-            self.meters[JOB_DURATION].labels(run.job).observe((run.ended_at - run.started_at).total_seconds())
+            return Outcome(fault=f"{type(error).__name__}: {error}"[:LONGEST_REASON])
 
     async def _announce(self, run: Run, correlation_id: str | None) -> None:
         """Publish how a run ended; the same run gives the same event, so that saying it twice harms nobody."""
-        ended = envelope.iso(run.ended_at or run.started_at)
+        at = run.ended_at or run.started_at
+        ended = envelope.iso(at)
         if run.status == "failed":
             data = {"job": run.job, "error": run.reason, "failedAt": ended}
         else:
             data = {"job": run.job, "completedAt": ended, "status": run.status}
         identity, kind = f"{run.trigger}:{run.status}", f"workflow.job.{run.status}"
         source = self.catalog.queue_of("batch").service
-        body = envelope.encode(identity, kind, run.ended_at or run.started_at, source, data, correlation_id)
+        body = envelope.encode(identity, kind, at, source, data, correlation_id)
         await self.publisher.publish(self.catalog.exchange.name, kind, body, message_id=identity)
-        await self.ledger.note_published(run)
+        if run.published_at is None:  # here, and not where it ended: a worker may die in between
+            self.meters[JOB_RUNS].labels(run.job, run.status).inc()
+            self.meters[JOB_DURATION].labels(run.job).observe((at - run.started_at).total_seconds())
+            await self.ledger.note_published(run)

@@ -52,10 +52,7 @@ def run(request: Request, deps: Deps) -> Outcome:
     """
     progress = msgspec.convert(deps.saved, Progress)
     for day in days(request):
-        folder = paths.day(TABLE.folder, day.isoformat())
-        if folder < progress.path and not progress.path.startswith(folder):
-            continue
-        for batch in deps.paths(folder):
+        for batch in deps.paths(paths.day(TABLE.folder, day.isoformat())):
             if todo := [path for path in batch if path > progress.path]:
                 _copy(todo, request, deps, progress)
                 deps.checkpoint(msgspec.to_builtins(progress))
@@ -96,7 +93,8 @@ def snapshots(body: bytes | None) -> Iterator[dict[str, Any]]:
     """
     if body is None:
         raise FileNotFoundError("it was deleted after it had been listed")
-    for columns in pq.read_table(pa.BufferReader(body)).to_pylist():
+    table = pq.ParquetFile(pa.BufferReader(body)).read(use_threads=False)  # a fifth of the CPU of read_table
+    for columns in table.to_pylist():
         document = {
             column.name: msgspec.json.decode(value) if column.name in TABLE.documents else value
             for column in TABLE.columns

@@ -121,6 +121,28 @@ def test_fault_09_a_redelivery_of_a_run_in_progress_waits_for_it(job: ScriptedJo
     assert 1 == job.begun
 
 
+def test_a_redelivery_that_is_given_up_leaves_the_run_alone(job: ScriptedJob) -> None:
+    """Who only waits can be cancelled without ending what the other delivery began."""
+
+    async def story() -> None:
+        platform = Platform()
+        worker = platform.worker()
+        job.go.clear()
+        first = asyncio.ensure_future(worker.handle(trigger()))
+        await until(lambda: job.begun)
+        again = asyncio.ensure_future(worker.handle(trigger()))
+        await asyncio.sleep(0.05)
+        again.cancel()
+        await asyncio.sleep(0.05)
+
+        job.go.set()
+        assert await first
+        assert again.cancelled()
+        assert ["trigger-1:completed"] == platform.outcomes
+
+    run(story())
+
+
 def test_fault_09_a_redelivery_to_another_worker_waits_for_the_run_too(job: ScriptedJob) -> None:
     """The lease is renewed however long the run takes, so that nobody else begins it."""
 

@@ -244,8 +244,10 @@ def test_an_end_whose_answer_was_lost_is_found_at_the_next_delivery(job: Scripte
             await platform.worker().handle(trigger())
         assert [] == platform.outcomes
 
-        assert not await platform.worker().handle(trigger())
+        worker = platform.worker()
+        assert not await worker.handle(trigger())
         assert ["trigger-1:completed"] == platform.outcomes
+        assert 1 == worker.count(JOB_RUNS, JOB, "completed")
 
     run(story())
     assert 1 == job.begun

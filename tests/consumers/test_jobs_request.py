@@ -24,6 +24,13 @@ WRONG = {
             " data.metadata.to is 20260101: give a day such as 2026-01-31"
         ),
     ),
+    "no day of ours": (
+        {"metadata": {"from": "0202-01-31", "to": "9999-12-31T23:00:00-05:00"}},
+        (
+            'data.metadata.from is "0202-01-31": give a day such as 2026-01-31;'
+            ' data.metadata.to is "9999-12-31T23:00:00-05:00": give a day such as 2026-01-31'
+        ),
+    ),
     "days the wrong way round": (
         {"metadata": {"from": "2026-01-09", "to": "2026-01-02"}},
         "data.metadata.from is 2026-01-09, after data.metadata.to, 2026-01-02: swap them",

@@ -12,7 +12,7 @@ import pytest
 
 from consumers.ledger import MOST_ATTEMPTS, Lease, Ledger, LostLease, Run
 from consumers.paths import document
-from consumers.sinks import Document, Documents
+from consumers.sinks import Document, Documents, Stored
 from consumers.sinks.memory import MemoryDocuments
 from consumers.verdicts import Later, Retry
 from tests.runs import PARTITIONS, RUNS, until
@@ -72,6 +72,22 @@ def story(documents: Callable[[], Documents]) -> Callable[[Callable[[Pair], Awai
 Story = Callable[[Callable[[Pair], Awaitable[None]]], None]
 
 
+class Early:
+    """A store in which the first look finds nothing yet."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents, self._looked = documents, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._documents, name)
+
+    async def read(self, container: str, partition: str, identity: str) -> Stored | None:
+        if self._looked:
+            return await self._documents.read(container, partition, identity)
+        self._looked = True
+        return None
+
+
 class Failing:
     """A store whose next writes over a document fail."""
 
@@ -111,6 +127,18 @@ def test_of_two_that_claim_at_the_same_time_one_gets_the_run(story: Story) -> No
             [lease] = [claim for claim in claims if isinstance(claim, Lease)]
             [run] = [claim for claim in claims if isinstance(claim, Run)]
             assert lease.run == run
+
+    story(tell)
+
+
+def test_a_worker_that_looked_too_early_is_told_who_was_first(story: Story) -> None:
+    """Between its look and its write another one began the run."""
+
+    async def tell(two: Pair) -> None:
+        early = two.ledger("b", documents=Early(two.documents))
+        lease = await two.take(two.a)
+
+        assert lease.run == await two.see(early)
 
     story(tell)
 
