@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pika
 import pytest
@@ -16,7 +15,7 @@ import requests
 from catalog import CATALOG
 from catalog.broker import Capabilities
 from infra.broker_api import Api
-from infra.supervision import ask
+from infra.supervision import ask, wait_for_end
 from infra.topology import topology
 from tests.brokers import LiveBroker, eventually
 from tests.infra.stack import Stack, free_offset
@@ -92,7 +91,8 @@ def test_a_preview_names_everything_before_anything_exists(fresh: Stack) -> None
 
 
 def in_use(port: int, program: str) -> str:
-    return f"  port {port}, which {program} wants, is in use by another program (`ss -ltnp 'sport = :{port}'` tells by whom)"
+    whom = f"(`ss -ltnp 'sport = :{port}'` tells by whom)"
+    return f"  port {port}, which {program} wants, is in use by another program {whom}"
 
 
 def test_a_port_in_use_is_told_before_anything_starts(fresh: Stack) -> None:
@@ -280,7 +280,7 @@ def test_destroy_ends_every_process_and_leaves_the_data(stack: Stack) -> None:
     said = stack.destroy()
 
     assert f"queue {USAGE.dead} is left in place: it holds 1 messages and has 0 consumers" in said
-    assert [] == [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert [] == wait_for_end(pids, 1)
     assert [] == [file for file in stack.home.rglob("*") if file.is_file() and password.encode() in file.read_bytes()]
 
     stack.up()
