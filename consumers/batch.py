@@ -10,6 +10,7 @@ from functools import partial
 from catalog import Catalog
 from catalog.metrics import JOB_DURATION, JOB_RUNNING, JOB_RUNS, JOB_TRIGGERS
 from consumers import envelope, jobs, log
+from consumers.dead import identity
 from consumers.events import Event
 from consumers.jobs import Deps, Outcome, Request, Sinks
 from consumers.ledger import Lease, Ledger, Run, happens
@@ -125,10 +126,9 @@ class Batch:
             data = {"job": run.job, "error": run.reason, "failedAt": ended}
         else:
             data = {"job": run.job, "completedAt": ended, "status": run.status}
-        identity, kind = f"{run.trigger}:{run.status}", f"workflow.job.{run.status}"
-        source = self.catalog.queue_of("batch").service
-        body = envelope.encode(identity, kind, at, source, data, correlation_id)
-        await self.publisher.publish(self.catalog.exchange.name, kind, body, message_id=identity)
+        kind, source = f"workflow.job.{run.status}", self.catalog.queue_of("batch").service
+        body = envelope.encode(f"{run.trigger}:{run.status}", kind, at, source, data, correlation_id)
+        await self.publisher.publish(self.catalog.exchange.name, kind, body, message_id=identity(body))
         if run.published_at is None:  # here, and not where it ended: a worker may die in between
             self.meters[JOB_RUNS].labels(run.job, run.status).inc()
             self.meters[JOB_DURATION].labels(run.job).observe((at - run.started_at).total_seconds())

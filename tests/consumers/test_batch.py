@@ -180,6 +180,21 @@ def test_a_run_that_is_held_too_long_goes_back_to_the_broker(job: ScriptedJob, m
     run(story())
 
 
+def test_a_trigger_id_may_be_longer_than_a_message_id(job: ScriptedJob) -> None:
+    """AMQP takes 255 bytes; the outcome's own id stays whole."""
+
+    async def story() -> None:
+        platform = Platform()
+        assert await platform.worker().handle(trigger("x" * 300))
+
+        [sent] = platform.outbox.sent
+        assert f"{'x' * 300}:completed" == sent["event"]["id"]
+        assert len(sent["id"]) <= 255
+
+    run(story())
+    assert 1 == job.begun
+
+
 def test_different_triggers_run_at_the_same_time(job: ScriptedJob) -> None:
     """Each has a run of its own."""
 
