@@ -27,10 +27,10 @@ class _Reached(ResourceProvider):
 
     def create(self, props: Props) -> CreateResult:
         api = Api(**props["api"])
-        return CreateResult(api.url, {**props, "announced": _announced(api, props["version"])})
+        return CreateResult(api.url, {**props, "announced": announced(api, props["version"])})
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        return UpdateResult({**news, "announced": _announced(Api(**news["api"]), news["version"])})
+        return UpdateResult({**news, "announced": announced(Api(**news["api"]), news["version"])})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         try:
@@ -40,7 +40,7 @@ class _Reached(ResourceProvider):
         return ReadResult(id_, {**props, "announced": overview["rabbitmq_version"]})
 
 
-def _announced(api: Api, expected: str) -> str:
+def announced(api: Api, expected: str) -> str:
     """The version that the broker announces. Raises Refused where it can do other things than `expected` can."""
     give_up = time.monotonic() + READY_WITHIN
     while not (overview := _reached(api, give_up)):

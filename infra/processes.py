@@ -21,11 +21,12 @@ Props = dict[str, Any]
 FAILED = ("BACKOFF", "EXITED", "FATAL", "UNKNOWN")
 KEYS = ("home", "name", "command", "env", "secrets", "directory", "ready", "stop_seconds", "files")
 
+WITH_VARIABLES = 'set -a; . "$0"; exec "$@"'
+
 PROGRAM = """\
 [program:{name}]
 command = {command}
 directory = {directory}
-environment = {environment}
 startsecs = 1
 autorestart = true
 stopwaitsecs = {stop_seconds}
@@ -102,35 +103,39 @@ def stop(home: str, name: str) -> None:
     with suppress(Fault, *DOWN):
         ask(home, "stopProcessGroup", name)
         ask(home, "removeProcessGroup", name)
-    _program_file(home, name).unlink(missing_ok=True)
+    for file in (_described(home, name), _variables(home, name)):
+        file.unlink(missing_ok=True)
 
 
 def _files(props: Props) -> dict[str, str]:
     home, name = props["home"], props["name"]
     env = {**props["env"], **props["secrets"]}
+    variables = _variables(home, name)
     program = PROGRAM.format(
         name=name,
-        command=literal(shlex.join(props["command"])),
+        # Not supervisord's own `environment`: a quote or a semicolon in a password would break it.
+        command=literal(shlex.join(["/bin/sh", "-c", WITH_VARIABLES, str(variables), *props["command"]])),
         directory=literal(props["directory"]),
-        environment=",".join(f'{key}="{_quoted(key, value)}"' for key, value in sorted(env.items())),
         stop_seconds=int(props["stop_seconds"]),
         log=literal(_log(home, name)),
     )
-    return {**props["files"], str(_program_file(home, name)): program}
+    return {
+        **props["files"],
+        str(variables): "".join(f"{key}={shlex.quote(value)}\n" for key, value in sorted(env.items())),
+        str(_described(home, name)): program,
+    }
 
 
-def _program_file(home: str, name: str) -> Path:
+def _described(home: str, name: str) -> Path:
     return Path(home) / "programs" / f"{name}.conf"
+
+
+def _variables(home: str, name: str) -> Path:
+    return Path(home) / "programs" / f"{name}.env"
 
 
 def _log(home: str, name: str) -> Path:
     return Path(home) / "logs" / f"{name}.log"
-
-
-def _quoted(key: str, value: str) -> str:
-    if '"' in value or "\n" in value:
-        raise ProgramError(f"{key} holds a double quote or a line break, which supervisord cannot pass on: remove it")
-    return literal(value)
 
 
 def _content(path: Path) -> str | None:

@@ -122,7 +122,7 @@ class Supervisor(Resource, module="machine", name="Supervisor"):
 def start(home: Path) -> None:
     """Start supervisord with no program yet: each comes with its resource, in the order of the graph."""
     end(pid for _, pid in strays(home))
-    for old in (home / "programs").glob("*.conf"):
+    for old in (home / "programs").glob("*"):
         old.unlink()
     for folder in (home, home / "programs", home / "logs"):
         folder.mkdir(parents=True, exist_ok=True)

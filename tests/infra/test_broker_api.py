@@ -14,6 +14,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from catalog import CATALOG, Catalog, Exchange, resolve
 from catalog.broker import Capabilities
+from infra.broker import announced
 from infra.broker_api import Api, Refused, Unreachable, live_of, put, remove
 from infra.topology import Object, Topology, topology
 from tests.brokers import LiveBroker, eventually
@@ -249,6 +250,20 @@ def test_a_wrong_password_is_told_apart_from_a_broker_that_is_away(broker: LiveB
     assert (f"RabbitMQ's management API at http://127.0.0.1:{nobody} does not answer: is the broker running?") == str(
         absence.value
     )
+
+
+def test_a_broker_that_can_do_other_things_than_the_stack_expects_is_refused(any_broker: LiveBroker) -> None:
+    """The topology was made for one version: policies of another would be refused one by one, or miss their delays."""
+    other = {"4.3": "4.0", "4.0": "4.3"}[any_broker.version]
+    full = any_broker.api.get("overview")["rabbitmq_version"]
+
+    assert full == announced(any_broker.api, any_broker.version)
+    with pytest.raises(Refused) as refusal:
+        announced(any_broker.api, other)
+    assert (
+        f"RabbitMQ at {any_broker.api.url} announces version {full}, the stack is made for {other}:"
+        f" pulumi config set broker.version {any_broker.version}"
+    ) == str(refusal.value)
 
 
 def test_a_binding_to_an_absent_queue_is_refused(broker: LiveBroker) -> None:

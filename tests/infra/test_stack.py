@@ -202,11 +202,12 @@ def test_a_change_touches_what_it_concerns_and_nothing_else(
 
 
 def test_a_change_is_carried_out_while_the_rest_goes_on(stack: Stack) -> None:
-    """Two replicas, a renamed queue and its letters: the old queue goes when it is empty and stays when it is not."""
+    """A second replica, another limit, a renamed queue: the old one goes if it is empty and stays if it is not."""
     broker, before = broker_of(stack), stack.pids()
     leave_letter(broker, b"letter")
 
-    with changed(stack, {"replicas.logging": "2", "rabbitmq.usage.queue": "usage"}):
+    config = {"replicas.logging": "2", "rabbitmq.usage.queue": "usage", "rabbitmq.data_lake.drain_within": "21m"}
+    with changed(stack, config):
         stack.up()
         after = stack.pids()
 
@@ -216,6 +217,7 @@ def test_a_change_is_carried_out_while_the_rest_goes_on(stack: Stack) -> None:
         assert 1 == broker.consumers("usage")
         assert {"logging-1"} == set(after) - set(before)
         assert {"analytics-service-0"} == {name for name in before if before[name] != after[name]}
+        assert " > 1260" in str(requests.get(f"{stack.endpoints['prometheus']}/api/v1/rules", timeout=10).json())
         eventually(lambda: 2 == sum(prometheus(stack, 'up{job="logging"}').values()), 30)
     stack.up()
 
