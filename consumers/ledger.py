@@ -13,6 +13,7 @@ import msgspec
 from consumers import log, paths
 from consumers.sinks import Changed, Documents
 from consumers.verdicts import Later, Reject, Retry
+from consumers.waiting import happens
 
 MOST_ATTEMPTS = 5  # without progress; what kills its worker this often will kill the next one too
 
@@ -187,10 +188,3 @@ class Lease:
 
     def _until(self) -> datetime:
         return self._ledger.clock() + self._ledger.lease
-
-
-async def happens(event: asyncio.Event, within: float) -> bool:
-    """Wait for an event at most this many seconds; whether it happened."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), within)
-    return event.is_set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +21,7 @@ from consumers.dead import DeadLetters
 from consumers.events import Event, decode
 from consumers.metrics import Meters
 from consumers.verdicts import Later, Reject, Retry
+from consumers.waiting import happens
 
 Handler = Callable[[Event], Awaitable[bool]]
 
@@ -87,7 +87,7 @@ class Worker:
                 log.line("warning", queue=self.name, message="not consuming", detail=self.trouble)
             attempt = 0 if self.consuming.is_set() else attempt + 1
             self.consuming.clear()
-            await _wait(self._stopping, pause(attempt))
+            await happens(self._stopping, pause(attempt))
         self.trouble = "stopped"
 
     async def _session(self) -> None:
@@ -118,9 +118,10 @@ class Worker:
         return tag
 
     def _cancelled(self, link: Link) -> None:
-        """The broker ended the subscription: the queue was deleted, or an acknowledgement took too long."""
+        """From 4.3 on a broker also ends a subscription when an acknowledgement takes too long."""
         if not link.lost.done():
-            link.lost.set_result(LinkLost(f"the broker cancelled the consumer of {self.name}: was the queue deleted?"))
+            why = f"its queue was deleted, or an event took longer than {self._queue.ack_timeout}"
+            link.lost.set_result(LinkLost(f"the broker cancelled the consumer of {self.name}: {why}"))
 
     def _take(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         delivery = Delivery(channel, method.delivery_tag, method.routing_key, properties, body)
@@ -168,7 +169,7 @@ class Worker:
             self._answer(delivery, delivery.channel.basic_nack)
             return
         if not self._broker.delays_retries:  # an immediate reject would burn all tries within a second
-            await _wait(self._stopping, self._queue.retry_delay(delivery.attempt).total_seconds())
+            await happens(self._stopping, self._queue.retry_delay(delivery.attempt).total_seconds())
         # reject, not nack: where a nack is free, a broken event would circle for ever
         self._answer(delivery, delivery.channel.basic_reject)
 
@@ -228,12 +229,6 @@ def _in_words(verdict: bool | Reject | Retry) -> tuple[str, dict[str, str]]:
         word = "returned" if verdict.reason in NOT_A_TRY else "retried"
         return word, {"reason": verdict.reason.value, "detail": verdict.detail}
     return ("written" if verdict else "duplicate"), {}
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Sleep, but not longer than until the event."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
 
 
 async def _first(lost: asyncio.Future[LinkLost], stopping: asyncio.Event) -> None:
