@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +12,19 @@ from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Retry
 from oncall.trouble import Trouble
 from proof.counters import Counters
-from proof.plan import SHORT, Message
+from proof.plan import Message
 from proof.stack import Stack, connections, cut, held
 
 IN_FLIGHT = 200  # publishes that wait for their confirmation at the same time
 STALE = 11.0  # seconds; figures of the management API may be this old (two ticks of 5 s)
 LOOK = 0.5  # seconds between two looks
+BULK = 0.9  # the share of a wave by which its rate is measured; the rest includes what is tried again after a pause
 
 Say = Callable[[str], None]
 
 
 class Flow:
-    """Waves of messages; `rates` has the events/s at which each queue settled the first wave that it took part in."""
+    """Waves of messages; `rates` has the events/s at which each queue settled the bulk of its first wave."""
 
     def __init__(self, stack: Stack, counters: Counters, say: Say, limit: float) -> None:
         self._stack, self._counters, self._say, self._limit = stack, counters, say, limit
@@ -59,9 +59,10 @@ class Flow:
     def _is_settled(self, figures: Mapping[str, Mapping[str, int]]) -> bool:
         now = time.monotonic()
         self._counters.look()
-        open_goals = {queue for queue, goal in self._goals.items() if self._settled(queue) < goal}
-        for queue in self._goals.keys() - open_goals - self.rates.keys():
-            self.rates[queue] = self._settled(queue) / (now - self._began)
+        for queue, goal in self._goals.items():
+            if queue not in self.rates and self._settled(queue) >= BULK * goal:
+                self.rates[queue] = self._settled(queue) / (now - self._began)
+        open_goals = [queue for queue, goal in self._goals.items() if self._settled(queue) < goal]
         empty = not any(at["messages"] for at in figures.values())
         return empty and now > self._sure_after and (not open_goals or now > self._sure_after + STALE)
 
@@ -85,24 +86,26 @@ class Flow:
 async def publish(amqp: str, exchange: str, messages: Sequence[Message]) -> None:
     """Publish in order, many in flight; returns once the broker has confirmed all. Raises Trouble when it does not."""
     publisher, places = ConfirmedPublisher(amqp, "proof publisher"), asyncio.Semaphore(IN_FLIGHT)
+    failures: list[Retry] = []
 
     async def one(message: Message) -> None:
-        identity = message.identity
-        if len(identity.encode()) > SHORT:
-            identity = hashlib.sha256(message.body).hexdigest()
         async with places:
-            await publisher.publish(
-                exchange, message.key, message.body, message_id=identity, mandatory=bool(message.becomes)
-            )
+            if failures:  # the rest is not begun; what is under way ends by itself, so that no connection is left open
+                return
+            try:
+                await publisher.publish(
+                    exchange, message.key, message.body, message_id=message.label, mandatory=bool(message.becomes)
+                )
+            except Retry as failure:
+                failures.append(failure)
 
     try:
-        async with asyncio.TaskGroup() as group:
-            for message in messages:
-                group.create_task(one(message))
-    except* Retry as errors:
-        raise Trouble(f"publishing failed: {errors.exceptions[0]}; run `make status`, then `make up` again") from errors
+        await asyncio.gather(*map(one, messages))
     finally:
         await publisher.close()
+        await asyncio.sleep(0.1)  # a connection that was lost closes its socket some turns of the loop later
+    if failures:
+        raise Trouble(f"publishing failed: {failures[0].detail}; run `make status`, then `make up` again")
 
 
 def _still_held(figures: dict[str, dict[str, int]], limit: float) -> str:

@@ -38,6 +38,11 @@ class Message:
     becomes: Mapping[str, Entry]
     wave: int = 0
 
+    @property
+    def label(self) -> str:
+        """The message id for AMQP, which takes no long ones."""
+        return self.identity if len(self.identity.encode()) <= SHORT else _hash(self.body)
+
 
 @dataclass(frozen=True)
 class Plan:

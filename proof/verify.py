@@ -56,7 +56,7 @@ def sink(plan: Plan, queue: Queue, lake: Lake, before: Seen, after: Seen) -> Led
     """Compare the sink of one queue. Blobs are read when they are planned or new, the others only listed."""
     setting = expect.SINKS[queue.handler]
     if setting in after.documents:
-        known = before.documents[setting]
+        known = before.documents.get(setting, {})
         found = {place: expect.facts(setting, content) for place, content in after.documents[setting].items()}
         return compare(queue.name, planned, found, known)
     mine = {place for place in after.blobs if expect.is_audit(plan.catalog, place) == (queue.handler == "audit")}

@@ -1,0 +1,114 @@
+"""A broker, two stores and consumers as real processes, each of which a test may kill and start again."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import quote
+
+from azure.cosmos import CosmosClient, PartitionKey
+from azure.storage.blob import ContainerClient
+
+import tools
+from catalog import CATALOG, Service, environment
+from catalog.broker import Capabilities
+from infra.broker_api import Api, put
+from infra.topology import topology
+from oncall.endpoints import Account, Endpoints, Login
+from proof.readback import Sinks
+from tests.brokers import eventually
+from tools import servers
+from tools.servers import LOOPBACK, BrokerPorts, Server, running
+
+ADMIN, PASSWORD = "admin", "throwaway"
+
+
+class Stand:
+    """Everything a service needs, with the catalog's defaults and ports of its own."""
+
+    def __init__(self, home: Path, ending: ExitStack, version: str = "4.3") -> None:
+        self.home, self._ending, self.catalog, self.version = home, ending, CATALOG, version
+        amqp, management, prometheus, dist, epmd, blobs, cosmos, *own = servers.free_ports(7 + len(CATALOG.services))
+        ports = BrokerPorts(amqp, management, prometheus, dist, epmd)
+        self.ports = dict(zip((service.name for service in CATALOG.services), own, strict=True))
+        self.amqp = f"amqp://{ADMIN}:{PASSWORD}@{LOOPBACK}:{amqp}/%2F"
+        self.api = Api(f"http://{LOOPBACK}:{management}", self.amqp, ADMIN, PASSWORD)
+        self._broker = servers.rabbitmq(home, ports=ports, user=ADMIN, password=PASSWORD, version=version)
+        account, key = tools.emulator_account(), tools.emulator_key("azurite")
+        self.blobs = (
+            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
+            f"BlobEndpoint=http://{LOOPBACK}:{blobs}/{account};"
+        )
+        self.endpoints = Endpoints(
+            file=home / "endpoints.json",
+            amqp=self.amqp,
+            management=Login(self.api.url, ADMIN, PASSWORD),
+            prometheus="",
+            alertmanager="",
+            cosmos=Account(f"https://{LOOPBACK}:{cosmos}", tools.emulator_key("cosmos"), CATALOG.database),
+            services={name: [f"http://{LOOPBACK}:{port}"] for name, port in self.ports.items()},
+            catalog=CATALOG,
+        )
+        self._run(servers.epmd(home, epmd, version=version))
+        self._run(servers.azurite(home / "azurite", blobs))
+        self._run(servers.cosmos(home / "cosmos", cosmos))
+        self._broker_process = self._run(self._broker)
+        eventually(lambda: servers.answers(f"{self.api.url}/api/overview"))
+        self._provision()
+        self.sinks = Sinks.of(self.endpoints, self.blobs)
+
+    def restart_broker(self, how: signal.Signals) -> None:
+        """End the broker's process by a signal, and start it on the same data."""
+        self._broker_process.send_signal(how)
+        self._broker_process.wait(timeout=30)
+        self._broker_process = self._run(self._broker)
+
+    def start(self, service: str) -> subprocess.Popen[bytes]:
+        """A consumer process of a service; the stand kills it at the end if nobody did before."""
+        log = self._ending.enter_context((self.home / f"{service}.log").open("ab"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumers", service],
+            env=self._environment(CATALOG.service(service)),
+            stdout=log,
+            stderr=log,
+        )
+        self._ending.callback(process.wait)
+        self._ending.callback(process.kill)
+        return process
+
+    def held(self) -> int:
+        """Messages in all queues, those between two tries included, by figures up to STALE seconds old."""
+        return sum(self.api.get(f"queues/%2F/{queue.name}").get("messages", 1) for queue in self.catalog.queues)
+
+    def log(self, service: str) -> str:
+        return (self.home / f"{service}.log").read_text()
+
+    def _environment(self, service: Service) -> dict[str, str]:
+        return {
+            **os.environ,
+            **environment(self.catalog, service.name),
+            "RABBITMQ_URL": self.amqp.replace(f"{ADMIN}:{PASSWORD}", f"{service.name}:{quote(PASSWORD)}"),
+            "PORT": str(self.ports[service.name]),
+            "SCHEDULER": "off",
+            "DATA_LAKE_CONNECTION_STRING": self.blobs,
+            "COSMOS_DB_ENDPOINT": self.endpoints.cosmos.endpoint,
+            "COSMOS_DB_KEY": self.endpoints.cosmos.key,
+            "SSL_CERT_FILE": str(tools.cosmos_certificate()),
+        }
+
+    def _run(self, server: Server) -> subprocess.Popen[bytes]:
+        return self._ending.enter_context(running(server))
+
+    def _provision(self) -> None:
+        """What `pulumi up` does for a stack."""
+        for wanted in topology(self.catalog, Capabilities.of(self.version)).objects:
+            put(self.api, wanted.path, wanted.body, PASSWORD if wanted.path.startswith("users/") else "")
+        client = CosmosClient(self.endpoints.cosmos.endpoint, self.endpoints.cosmos.key)
+        database = client.create_database_if_not_exists(self.catalog.database)
+        for store in self.catalog.stores:
+            if store.kind == "blob":
+                ContainerClient.from_connection_string(self.blobs, store.name).create_container()
+            else:
+                database.create_container_if_not_exists(store.name, PartitionKey(store.partition_key))
