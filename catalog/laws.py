@@ -12,7 +12,11 @@ from catalog.sizing import records
 PATIENCE = timedelta(minutes=15)
 NAME = re.compile(r"(?!amq\.)[A-Za-z0-9_.-]{1,200}")
 KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,62}")
+# Azure, naming containers: those of blobs are stricter than those of documents.
+CONTAINER = {
+    "blob": (re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*"), "lower-case letters, digits and single '-'"),
+    "cosmos": (re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,62}"), "letters, digits, '_' and '-'"),
+}
 CRON = re.compile(r"(\S+\s+){4}\S+")
 CAMEL = re.compile(r"([A-Z][a-z0-9]+)+")
 
@@ -126,11 +130,9 @@ def _of_job(catalog: Catalog, job: Job) -> Iterator[str]:
 def _of_store(catalog: Catalog, store: Store) -> Iterator[str]:
     if store.setting not in {setting for service in catalog.services for setting in service.stores}:
         yield f"container {store.setting} is used by no service: remove it or name it in a service's `stores`"
-    if not CONTAINER.fullmatch(store.name) or (store.kind == "blob" and store.name != store.name.lower()):
-        yield (
-            f"{store.setting} is {store.name!r}: a container name has 3 to 63 letters, digits, '_' and '-'"
-            " (a blob container lower case only)"
-        )
+    pattern, allowed = CONTAINER[store.kind]
+    if not pattern.fullmatch(store.name):
+        yield f"{store.setting} is {store.name!r}: the name of a {store.kind} container has 3 to 63 {allowed}"
 
 
 def _of_signal(catalog: Catalog, signal: Signal) -> Iterator[str]:

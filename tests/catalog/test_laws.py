@@ -111,8 +111,8 @@ BROKEN: dict[str, tuple[Callable[[], Catalog], str]] = {
     "a blob container in capitals": (
         lambda: replace(CATALOG, stores=first(CATALOG.stores, name="Risk")),
         (
-            "data_lake.container is 'Risk': a container name has 3 to 63 letters, digits, '_' and '-'"
-            " (a blob container lower case only)"
+            "data_lake.container is 'Risk': the name of a blob container has 3 to 63 lower-case letters, digits and"
+            " single '-'"
         ),
     ),
     "a budget beyond the longest run": (

@@ -24,7 +24,7 @@ NAME = "a queue name has 1 to 200 letters, digits, '_', '.', '-' and does not be
 KEYS = "give routing keys as a list, or as text with commas"
 DURATION = "give a duration such as 90s, 15m or 1h30m"
 REPLICAS = "it is 1 to 6 (`most_replicas` in catalog/services.py)"
-CONTAINER = "a container name has 3 to 63 letters, digits, '_' and '-' (a blob container lower case only)"
+CONTAINER = "the name of a blob container has 3 to 63 lower-case letters, digits and single '-'"
 ALL_OWN = "target, local.port_offset, local.home, broker.version, scheduler, data_lake.connection_string"
 
 BAD = [
