@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from azure.core.exceptions import AzureError
 from rich.console import Console
 
 from infra.broker_api import Refused
@@ -38,6 +39,9 @@ def main() -> int:
             proof = prove(stack, datetime.now(UTC), _sayer(console, status.update), arguments.within)
     except (Trouble, Refused) as error:
         print(f"the proof stopped: {error}", file=sys.stderr)
+        return 2
+    except AzureError as error:
+        print(f"the proof stopped: a store does not answer ({error}): `make up` starts what is down", file=sys.stderr)
         return 2
     show(console, proof, stack)
     return 1 if proof.faults else 0

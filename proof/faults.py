@@ -42,6 +42,9 @@ FAULTS = (
     Fault(Never.NO_ID, "ml.prediction.completed", _without("id")),
     Fault(Never.NO_TYPE, "embedding.generated", _without("type")),
     Fault(Never.NO_TENANT, "risk.evaluated", _without("tenantId")),
+    Fault(
+        Never.NO_TENANT, "llm.inference.completed", lambda event: _without("tenantId")({**event, "id": "long" * 300})
+    ),
     Fault(Never.BAD_TIMESTAMP, "hitl.approval.requested", _with(timestamp="yesterday")),
     Fault(Never.WRONG_TYPE, "risk.evaluated", _with_data(riskScore="high"), ("lake",)),
     Fault(Never.WRONG_TYPE, "ml.prediction.completed", _with_data(inferenceMs="fast"), ("usage",)),

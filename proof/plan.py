@@ -12,6 +12,7 @@ from datetime import datetime
 from uuid import uuid5
 
 from catalog import Catalog, Queue
+from consumers.dead import LONGEST_ID
 from proof import expect
 from proof.compare import Content
 from proof.expect import Entry
@@ -20,7 +21,6 @@ from proof.portfolio import NAMESPACE, SEED, TENANTS, Envelope, Window, backfill
 
 REPEATED = 0.05  # the share of events that are published twice
 AWKWARD = ("../up", "a%2Fb", "Case", "case", "why? #1", "dots...", "long" * 300)  # endings of ids, harmless by contract
-SHORT = 255  # bytes; what AMQP takes as a message id
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Message:
     @property
     def label(self) -> str:
         """The message id for AMQP, which takes no long ones."""
-        return self.identity if len(self.identity.encode()) <= SHORT else _hash(self.body)
+        return self.identity if len(self.identity.encode()) <= LONGEST_ID else _hash(self.body)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def _bad(catalog: Catalog, fault: Fault, happened: list[Envelope]) -> Iterator[M
         event = sample if fault.wave else _renamed(sample, fault)
         spoiled = fault.spoil(event)
         body = spoiled if isinstance(spoiled, bytes) else encode(spoiled)
-        identity = str(event["id"]) if not isinstance(spoiled, bytes) and "id" in spoiled else _hash(body)
+        named = not isinstance(spoiled, bytes) and len(str(spoiled.get("id", "")).encode())
+        identity = json.loads(body)["id"] if named and named <= LONGEST_ID else _hash(body)
         becomes = {
             queue.name: expect.dead_letter(queue, identity, fault.reason.value)
             if not fault.handlers or queue.handler in fault.handlers

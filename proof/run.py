@@ -46,11 +46,11 @@ class Proof:
 
 def prove(stack: Stack, now: datetime, say: Say, limit: float) -> Proof:
     """Run the whole proof; `limit` bounds each time of waiting, in seconds. Raises Trouble when it cannot be done."""
-    work, sinks = plan(stack.catalog, now), Sinks.of(stack.endpoints, stack.blobs)
     counters = Counters(stack.endpoints.services)
-    Flow(stack, counters, say, limit).settle()  # what an earlier run left behind is not part of this one
-    before, listening, redelivered = sinks.look(), Outcomes(stack), held(stack)
     flow = Flow(stack, counters, say, limit)
+    flow.settle()  # what an earlier run left behind is not part of this one
+    work, sinks = plan(stack.catalog, now), Sinks.of(stack.endpoints, stack.blobs)
+    before, listening, redelivered = sinks.look(), Outcomes(stack), held(stack)
     for number, wave in enumerate(work.waves()):
         flow.publish(wave, disturb=number == 0)
         flow.settle()

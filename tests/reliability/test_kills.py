@@ -24,7 +24,7 @@ SEED = 7
 EVENTS = 5_000
 CONSUMER_KILLS = 10
 BROKER_ENDS = (signal.SIGKILL, signal.SIGTERM)
-SETTLED_WITHIN = 60.0  # seconds after the last disturbance
+SETTLED_WITHIN = 120.0  # seconds after the last disturbance
 SERVICES = ("logging", "analytics-service")
 NOTHING = Seen(frozenset(), {}, {})
 
