@@ -43,7 +43,7 @@ lint:
 test: ## Format, lint, types and all tests, with real servers
 	@python3 -m tools --all
 	@$(MAKE) --no-print-directory lint
-	$(PYTEST)
+	$(PYTEST) --numprocesses 3 --dist loadfile
 
 .PHONY: generate
 generate: ## Write rules.yaml and the generated tables of README and runbooks anew

@@ -12,6 +12,8 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
+from consumers.waiting import happens
+
 HEARTBEAT = 15  # seconds; a frozen broker is noticed within two of them
 LONGEST_PAUSE = 4.0  # seconds between two tries to connect
 
@@ -23,8 +25,14 @@ class LinkLost(Exception):
 class Link:
     """An open connection and channel. `lost` is done, with the reason, once either of them ends."""
 
-    def __init__(self, connection: AsyncioConnection, channel: Channel, lost: asyncio.Future[LinkLost]) -> None:
-        self.connection, self.channel, self.lost = connection, channel, lost
+    def __init__(
+        self,
+        connection: AsyncioConnection,
+        channel: Channel,
+        lost: asyncio.Future[LinkLost],
+        closed: asyncio.Event,
+    ) -> None:
+        self.connection, self.channel, self.lost, self._closed = connection, channel, lost, closed
 
     @property
     def broker_version(self) -> str:
@@ -32,11 +40,10 @@ class Link:
         return str((self.connection.server_properties or {}).get("version", "unknown"))
 
     async def close(self) -> None:
-        """Close in order and wait for it; a connection that is closing or closed already is left alone."""
+        """Close in order and wait for it, but not long: a broker that is frozen never answers."""
         if self.connection.is_open:
             self.connection.close()
-        if not self.lost.done():
-            await asyncio.wait([self.lost], timeout=5)
+        await happens(self._closed, within=5)
 
 
 async def connect(url: str, name: str) -> Link:
@@ -44,10 +51,15 @@ async def connect(url: str, name: str) -> Link:
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[AsyncioConnection] = loop.create_future()
     lost: asyncio.Future[LinkLost] = loop.create_future()
+    closed = asyncio.Event()
 
     def end(_: Any, why: BaseException) -> None:
         if not lost.done():
             lost.set_result(LinkLost(explain(why, url)))
+
+    def close(connection: Any, why: BaseException) -> None:
+        end(connection, why)
+        closed.set()
 
     def refuse(_: Any, why: BaseException) -> None:
         opened.set_exception(LinkLost(explain(why, url)))
@@ -55,7 +67,7 @@ async def connect(url: str, name: str) -> Link:
     parameters = pika.URLParameters(url)
     parameters.heartbeat = HEARTBEAT
     parameters.client_properties = {"connection_name": name}
-    AsyncioConnection(parameters, opened.set_result, refuse, end, custom_ioloop=loop)
+    AsyncioConnection(parameters, opened.set_result, refuse, close, custom_ioloop=loop)
     connection = await opened
     channel_open: asyncio.Future[Channel] = loop.create_future()
     connection.channel(on_open_callback=channel_open.set_result)
@@ -63,7 +75,7 @@ async def connect(url: str, name: str) -> Link:
     if not channel_open.done():
         raise lost.result()
     channel_open.result().add_on_close_callback(end)
-    return Link(connection, channel_open.result(), lost)
+    return Link(connection, channel_open.result(), lost, closed)
 
 
 def pause(attempt: int) -> float:

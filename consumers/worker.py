@@ -139,10 +139,10 @@ class Worker:
                     verdict = await self._bury(delivery, verdict)
             delivery.took = time.monotonic() - delivery.began  # a pause before a retry is no handling
             if isinstance(verdict, Retry):
-                await self._give_back(delivery, verdict)
+                answered = await self._give_back(delivery, verdict)
             else:
-                self._answer(delivery, delivery.channel.basic_ack)
-            self._record(delivery, verdict)
+                answered = self._answer(delivery, delivery.channel.basic_ack)
+            self._record(delivery, verdict, answered)
         except asyncio.CancelledError:
             self._answer(delivery, delivery.channel.basic_nack)
 
@@ -164,19 +164,23 @@ class Worker:
             return error
         return verdict
 
-    async def _give_back(self, delivery: Delivery, verdict: Retry) -> None:
+    async def _give_back(self, delivery: Delivery, verdict: Retry) -> bool:
         if verdict.reason in NOT_A_TRY:
-            self._answer(delivery, delivery.channel.basic_nack)
-            return
+            return self._answer(delivery, delivery.channel.basic_nack)
         if not self._broker.delays_retries:  # an immediate reject would burn all tries within a second
             await happens(self._stopping, self._queue.retry_delay(delivery.attempt).total_seconds())
         # reject, not nack: where a nack is free, a broken event would circle for ever
-        self._answer(delivery, delivery.channel.basic_reject)
+        return self._answer(delivery, delivery.channel.basic_reject)
 
-    def _answer(self, delivery: Delivery, how: Callable[[int], None]) -> None:
-        """Acknowledge or return on the channel that delivered; on any other the tag is somebody else's."""
-        if self._link and delivery.channel is self._link.channel and delivery.channel.is_open:
+    def _answer(self, delivery: Delivery, how: Callable[[int], None]) -> bool:
+        """Acknowledge or return on the channel that delivered; on any other the tag is somebody else's.
+
+        False when that channel is gone: the broker delivers the event again.
+        """
+        current = self._link is not None and delivery.channel is self._link.channel and delivery.channel.is_open
+        if current:
             how(delivery.tag)
+        return current
 
     async def _finish(self, link: Link, consumer_tag: str) -> None:
         """Take nothing new, let work in hand end, give back what does not end in time."""
@@ -190,11 +194,13 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _record(self, delivery: Delivery, verdict: bool | Reject | Retry) -> None:
-        """One log line and the counters for one verdict."""
+    def _record(self, delivery: Delivery, verdict: bool | Reject | Retry, answered: bool) -> None:
+        """One log line, and the counters; what the broker did not hear is counted when it comes again."""
         self._handling.observe(delivery.took)
         word, why = _in_words(verdict)
-        if isinstance(verdict, Retry):
+        if not answered:
+            why = {**why, "unanswered": "its connection was lost, it is delivered again"}
+        elif isinstance(verdict, Retry):
             self._meters[RETRIED].labels(self.name, verdict.reason.value).inc()
         elif isinstance(verdict, Reject):
             self._meters[REJECTED].labels(self.name, verdict.reason.value).inc()

@@ -51,10 +51,11 @@ class Local:
         reached = [Broker("broker", self.api, self.version, ResourceOptions(depends_on=[process]))]
         parts = self.topology
         exchanges = self._objects(parts.exchanges, after=reached, keep=True)
-        queues = self._objects(parts.queues, after=exchanges)
+        # Policies first: a queue is never without its limits, and while it is deleted it still tells what they are.
+        queues = self._objects(parts.queues, after=[*exchanges, *self._objects(parts.policies, after=exchanges)])
         users = self._objects(parts.users, after=reached)
         return [
-            *self._objects((*parts.policies, *parts.dead_bindings), after=queues),
+            *self._objects(parts.dead_bindings, after=queues),
             *self._objects(parts.permissions, after=[*users, *exchanges]),
         ]
 

@@ -121,5 +121,5 @@ def test_dead_letters_of_the_proof_alert_and_are_explained(stack: Stack, proved:
     status = json.loads(run(stack, "oncall", "status", "--json").stdout)
     explained = run(stack, "oncall", "explain", "DeadLettersWaiting")
 
-    assert {queue.name for queue in CATALOG.queues} == {queue["queue"] for queue in status["queues"]}
+    assert {queue.name for queue in CATALOG.queues} == {queue["name"] for queue in status["queues"]}
     assert "runbooks/DeadLettersWaiting.md" in explained.stdout

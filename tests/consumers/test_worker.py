@@ -12,18 +12,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from consumers.events import Event
-from tests.samples import body_of
 
 from catalog import CATALOG, Catalog
 from catalog.broker import Capabilities
 from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, REJECTED, RETRIED
 from consumers.dead import DeadLetters
+from consumers.events import Event
 from consumers.metrics import Meters
 from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Later, Never, Reject, Retry
 from consumers.worker import Handler, Worker
 from tests.brokers import LiveBroker, lines
+from tests.samples import body_of
 
 pytestmark = pytest.mark.servers
 

@@ -169,6 +169,22 @@ def test_a_queue_that_holds_messages_is_left_in_place(
     assert None is provisioned.api.get(f"queues/%2F/{empty.name}")
 
 
+def test_a_queue_whose_events_wait_between_two_tries_is_left_in_place(
+    provisioned: LiveBroker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was returned a moment ago is neither ready nor in hand where the broker delays it, and is not lost."""
+    queue = CATALOG_HERE.queues[1]
+    provisioned.publish(queue, [b"x"])
+    channel = provisioned.channel()
+    method, _, _ = channel.basic_get(queue.name)
+    channel.basic_reject(method.delivery_tag, requeue=True)
+    channel.connection.close()
+
+    remove(provisioned.api, f"queues/%2F/{queue.name}")
+
+    assert f"queue {queue.name} is left in place: it holds 1 messages" in capsys.readouterr().err
+
+
 def test_a_queue_with_a_consumer_is_left_in_place(provisioned: LiveBroker, capsys: pytest.CaptureFixture[str]) -> None:
     queue = CATALOG_HERE.queues[1]
     channel = provisioned.channel()
