@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import runpy
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,14 +68,18 @@ def run(config: Mapping[str, str]) -> Recorder:
     return recorder
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def event_loop() -> Iterator[None]:
-    """Pulumi's mocks expect a loop in this thread, which any asyncio.run before them has taken away."""
+    """Pulumi's mocks expect a loop in this thread, and leave one open in each thread of its pool."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     yield
+    loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
     asyncio.set_event_loop(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(params=STACKS)
