@@ -15,7 +15,7 @@ from catalog import CATALOG, Catalog, problems
 from consumers.assembly import WIRING
 
 ROOT = Path(__file__).parents[2]
-BATCH, LAKE, AUDIT, USAGE = CATALOG.queues
+BATCH, LAKE, AUDIT, USAGE = (CATALOG.queue_of(handler) for handler in ("batch", "lake", "audit", "usage"))
 
 
 def with_queue(**changes: Any) -> Catalog:
