@@ -79,7 +79,7 @@ def test_a_queue_has_no_argument_but_its_type() -> None:
     """All else is a policy, since an argument cannot be changed without deleting the queue."""
     arguments = [body["arguments"] for body in bodies(built("4.3"), "queue").values()]
 
-    assert [{"x-queue-type": "quorum"}] * 2 * len(CATALOG.queues) == arguments
+    assert [{"x-queue-type": "quorum"}] * 2 * len(FIXED.queues) == arguments
 
 
 def test_each_queue_has_one_policy_and_no_policy_reaches_another_queue() -> None:
@@ -95,7 +95,7 @@ def test_each_queue_has_one_policy_and_no_policy_reaches_another_queue() -> None
 
 
 def test_a_dead_letter_can_be_read_any_number_of_times() -> None:
-    dead = {queue.dead: {"delivery-limit": -1} for queue in CATALOG.queues}
+    dead = {queue.dead: {"delivery-limit": -1} for queue in FIXED.queues}
 
     assert dead == {
         name: policy["definition"] for name, policy in bodies(built("4.3"), "policy").items() if name in dead
@@ -109,21 +109,21 @@ def test_a_service_may_do_what_its_entry_says_and_nothing_else() -> None:
     names = [*queues, *exchanges, "amq.default", "amq.topic", "other.queue", ""]
     rights = bodies(objects, "permissions")
 
-    for service in CATALOG.services:
+    for service in FIXED.services:
         may = {
             right: {name for name in names if re.search(rights[service.name][right], name)}
             for right in rights[service.name]
         }
         assert {
             "configure": {""},  # the empty name, which is nothing that could be configured
-            "write": {CATALOG.exchange.dead, *([CATALOG.exchange.name] if service.publishes else [])},
-            "read": {queue.name for queue in CATALOG.queues_of(service.name)},
+            "write": {FIXED.exchange.dead, *([FIXED.exchange.name] if service.publishes else [])},
+            "read": {queue.name for queue in FIXED.queues_of(service.name)},
         } == may
 
 
 def test_a_service_may_publish_only_the_keys_that_it_declares() -> None:
     keys = [
-        *CATALOG.keys,
+        *FIXED.keys,
         "workflow.job.completed",
         "workflow.job.failed",
         "workflowxjob.failed",
@@ -131,7 +131,7 @@ def test_a_service_may_publish_only_the_keys_that_it_declares() -> None:
     ]
     rights = bodies(built("4.3"), "topic-permissions")
 
-    assert {service.name: set(service.publishes) for service in CATALOG.services} == {
+    assert {service.name: set(service.publishes) for service in FIXED.services} == {
         name: {key for key in keys if re.search(right["write"], key)} for name, right in rights.items()
     }
 

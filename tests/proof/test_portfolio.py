@@ -8,10 +8,10 @@ from statistics import mean
 from catalog import CATALOG
 from proof.plan import plan
 from proof.portfolio import SYSTEM, TENANTS, TRIGGER, Window, events, tenant_id
+from tests.catalog.test_contract import QUEUES
 
 TODAY = date(2026, 3, 10)
 MORNING, EVENING = datetime(2026, 3, 10, 6, tzinfo=UTC), datetime(2026, 3, 10, 22, tzinfo=UTC)
-from tests.catalog.test_contract import QUEUES
 
 CONTRACT_KEYS = {key for _, _, keys in QUEUES.values() for key in keys}
 
