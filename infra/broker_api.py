@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # see infra/broker.py
     from infra.topology import Body
 
 STATISTICS = 11  # seconds by which the management API's counts may be late
+PATIENCE = 5  # seconds for a broker that refuses our password, in case it is only ending or beginning
 TIMEOUT = 10  # seconds for one request; a broker on the same network answers in milliseconds
 IMMUTABLE = ("exchanges", "queues")  # kinds whose properties the broker fixes at their birth
 
@@ -63,12 +64,12 @@ class Api:
 
     def _send(self, method: str, path: str, body: Body | None = None) -> Any:
         address = f"{self.url}/api/{path}"
-        try:
-            answer = requests.request(method, address, json=body, auth=(self.user, self.password), timeout=TIMEOUT)
-        except requests.RequestException as error:
-            raise Unreachable(
-                f"RabbitMQ's management API at {self.url} does not answer: is the broker running?"
-            ) from error
+        answer = self._request(method, address, body)
+        for _ in range(PATIENCE):  # a broker that is just ending, or has just begun, knows nobody
+            if answer.status_code != 401:
+                break
+            time.sleep(1)
+            answer = self._request(method, address, body)
         if answer.status_code == 404 and method in ("GET", "DELETE"):
             return None
         if answer.status_code == 401:
@@ -83,6 +84,14 @@ class Api:
         if not answer.ok:
             raise Refused(f"RabbitMQ at {self.url} answers {answer.status_code} to {method} {path}: {answer.text}")
         return answer.json() if answer.content else {}
+
+    def _request(self, method: str, address: str, body: Body | None) -> requests.Response:
+        try:
+            return requests.request(method, address, json=body, auth=(self.user, self.password), timeout=TIMEOUT)
+        except requests.RequestException as error:
+            raise Unreachable(
+                f"RabbitMQ's management API at {self.url} does not answer: is the broker running?"
+            ) from error
 
 
 def live_of(api: Api, path: str) -> Body | None:
