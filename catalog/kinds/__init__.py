@@ -58,15 +58,21 @@ class Catalog:
         return found
 
     def store(self, setting: str) -> Store:
-        """The container that a setting names, whatever the stack calls it."""
-        return next(store for store in self.stores if store.setting == setting)
+        """The container that a setting names, whatever the stack calls it. Raises KeyError when there is none."""
+        for store in self.stores:
+            if store.setting == setting:
+                return store
+        raise KeyError(f"no container has setting {setting!r}: declare one in catalog/services.py")
 
     def queues_of(self, service: str) -> tuple[Queue, ...]:
         return tuple(queue for queue in self.queues if queue.service == service)
 
     def queue_of(self, handler: str) -> Queue:
-        """The first queue that a handler empties."""
-        return next(queue for queue in self.queues if queue.handler == handler)
+        """The first queue that a handler empties. Raises KeyError when there is none."""
+        for queue in self.queues:
+            if queue.handler == handler:
+                return queue
+        raise KeyError(f"no queue is emptied by handler {handler!r}: declare one in catalog/queues.py")
 
     def entries(self, signal: Signal) -> tuple[Any, ...]:
         """What a signal is asked about: each queue, service or job it concerns, or the catalog itself, once."""

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from catalog import CATALOG, Catalog, problems
+from catalog.queues import BATCH_JOBS as BATCH
+from catalog.queues import DATA_LAKE as LAKE
+from catalog.queues import ML_AUDIT as AUDIT
+from catalog.queues import USAGE
 from consumers.assembly import WIRING
 
 ROOT = Path(__file__).parents[2]
-BATCH, LAKE, AUDIT, USAGE = (CATALOG.queue_of(handler) for handler in ("batch", "lake", "audit", "usage"))
 
 
 def with_queue(**changes: Any) -> Catalog:
