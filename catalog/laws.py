@@ -167,7 +167,11 @@ def _of_metrics(catalog: Catalog) -> Iterator[str]:
         if not used and not metric.informational:
             yield f"metric {metric.name} is used by no signal: use it, remove it, or say why in `informational`"
     known = {name for metric in catalog.metrics for name in metric.series}
-    for name in sorted(word for word in words if re.search(r"_(total|seconds|bytes|ready|unacked)$", word)):
+    for name in sorted(
+        word
+        for word in words
+        if re.search(r"_(total|seconds|bytes|ready|unacked|consumers)(_sum|_count|_bucket)?$", word)
+    ):
         if name not in known:
             yield f"expression uses {name}, which is not in catalog/metrics.py: declare it there"
 
