@@ -43,6 +43,7 @@ METRICS = {
     "batch_job_duration_seconds": ("job_name",),
     "batch_job_triggers_total": ("batch_job",),
     "consumer_startup_seconds": (),  # `make up` shows it
+    "up": (),  # Prometheus makes it of every scrape
 }
 SIGNALS = {
     "arrivals",
