@@ -9,15 +9,15 @@ import sys
 from dataclasses import replace
 
 import uvloop
-from consumers.events import Event
-from consumers.sinks.blob import AzureBlobs
 
 from bench.stopwatch import PREFETCH, Stopwatch
 from catalog import CATALOG
 from consumers import audit, lake
 from consumers.dead import DeadLetters
+from consumers.events import Event
 from consumers.metrics import Meters
 from consumers.publish import ConfirmedPublisher
+from consumers.sinks.blob import AzureBlobs
 from consumers.worker import Worker
 
 
