@@ -11,6 +11,9 @@ from typing import Any
 import pika
 
 from consumers import envelope
+from consumers.events import decode
+from consumers.jobs.request import read
+from consumers.verdicts import Reject
 from oncall import show
 from oncall.broker import channel, publish
 from oncall.command import Command
@@ -24,13 +27,15 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     catalog = endpoints.catalog
     if options.job not in (names := {job.name for job in catalog.jobs}):
         raise unknown("job", options.job, names)
-    if options.start and options.end and options.start > options.end:
-        raise Trouble(f"--from {options.start} is after --to {options.end}: swap them")
     now = datetime.now(UTC)
     # The id becomes the run's: the same one twice is one run.
     identity = options.id or f"{options.job}:manual:{now:%Y%m%dT%H%M%SZ}:{secrets.token_hex(3)}"
     key = catalog.handler("batch").types[0]
     body = envelope.encode(identity, key, now, "oncall", trigger(options, now), None)
+    try:
+        read(decode(body), catalog)
+    except Reject as refusal:  # as the worker would: better said now than by a dead letter
+        raise Trouble(f"the worker would refuse this trigger: {refusal.detail}") from None
     with channel(endpoints) as opened:
         publish(opened, catalog.exchange.name, key, body, pika.BasicProperties(message_id=identity))
     words = f"{options.job} is triggered as {identity}\nFollow it: oncall runs --id {identity}"
