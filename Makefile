@@ -10,13 +10,19 @@ help: ## Show this list
 
 .PHONY: up
 up: tools ## Bring everything up on this machine, or mend it, and prove that it works
+	@mkdir -p -m 700 .local
+	@flock --nonblock .local/up.lock true || echo "another make up is at work here: waiting for it"
+	@flock --close .local/up.lock $(MAKE) --no-print-directory bring-up
+
+.PHONY: bring-up
+bring-up:
 	tools/pulumi stack select --create local
 	tools/pulumi up --stack local --refresh --yes --skip-preview
 	$(PYTHON) -m proof
 
 .PHONY: status
 status: ## Queues, rates, consumers, dead letters, alerts that fire
-	.venv/bin/oncall status
+	@.venv/bin/oncall status || [ $$? -eq 1 ] # 1: it works, and something needs a person
 
 .PHONY: down
 down: ## End every process; what was written stays

@@ -25,11 +25,11 @@ def problems(catalog: Catalog) -> list[str]:
     """Every fault of a catalog as one sentence that names the setting or entry, its value, and what it must be."""
     return [
         *_emptiness(catalog),
-        *_twice("queue name", [queue.name for queue in catalog.queues] + [queue.dead for queue in catalog.queues]),
+        *_alike("queue", [(f"{queue.setting}.queue", queue.name) for queue in catalog.queues] + _dead_queues(catalog)),
         *_twice("service", [service.name for service in catalog.services]),
         *_twice("port", [str(service.port) for service in catalog.services]),
         *_twice("job", [job.name for job in catalog.jobs]),
-        *_twice("container", [store.name for store in catalog.stores]),
+        *_alike("container", [(store.setting, store.name) for store in catalog.stores]),
         *_twice("metric", [metric.name for metric in catalog.metrics]),
         *_twice("signal", [signal.name for signal in catalog.signals]),
         *_twice("alert", [alert.name for alert in catalog.alerts]),
@@ -53,6 +53,20 @@ def _twice(kind: str, names: Iterable[str]) -> Iterator[str]:
     for name, count in Counter(names).items():
         if count > 1:
             yield f"{kind} {name} is declared {count} times: names are unique"
+
+
+def _alike(kind: str, named: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """One sentence for each name that several settings give, [(setting, name)]."""
+    settings: dict[str, list[str]] = {}
+    for setting, name in named:
+        settings.setdefault(name, []).append(setting)
+    for name, givers in settings.items():
+        if len(givers) > 1:
+            yield f"{' and '.join(givers)} are both {name!r}: each {kind} has a name of its own"
+
+
+def _dead_queues(catalog: Catalog) -> list[tuple[str, str]]:
+    return [(f"the dead letters of {queue.name}", queue.dead) for queue in catalog.queues]
 
 
 def _of_queue(catalog: Catalog, queue: Queue) -> Iterator[str]:

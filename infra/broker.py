@@ -93,8 +93,10 @@ class _Objects(ResourceProvider):
     def read(self, id_: str, props: Props) -> ReadResult:
         try:
             live = live_of(Api(**props["api"]), props["path"])
-        except Unreachable:  # it comes back with its broker, and then is put there again
-            return ReadResult(None, {})
+        except (
+            Unreachable
+        ):  # nobody knows; forgotten, it would stay in the broker's data for ever once it is not wanted
+            return ReadResult(id_, props)
         if live is None:
             return ReadResult(None, {})
         password = props["password"]

@@ -24,11 +24,15 @@ from oncall.trouble import Looked
 
 @dataclass(frozen=True)
 class QueueNow:
-    """Events waiting and in hand, events/s over 5 minutes, the oldest age in seconds; None where nobody can tell."""
+    """Events waiting, in hand and between two tries, events/s over 5 minutes, the oldest age in seconds.
+
+    None where nobody can tell.
+    """
 
     name: str
     ready: int | None = None
     in_hand: int | None = None
+    between_tries: int | None = None
     consumers: int | None = None
     dead: int | None = None
     arrivals: float | None = None
@@ -87,10 +91,12 @@ def _queue(
     if queue.name not in live:
         return QueueNow(queue.name)
     row = live[queue.name]
+    ready, in_hand = row.get("messages_ready", 0), row.get("messages_unacknowledged", 0)
     return QueueNow(
         name=queue.name,
-        ready=row.get("messages_ready", 0),
-        in_hand=row.get("messages_unacknowledged", 0),
+        ready=ready,
+        in_hand=in_hand,
+        between_tries=max(row.get("messages", 0) - ready - in_hand, 0),
         consumers=consumers,
         dead=live.get(queue.dead, {}).get("messages_ready"),
         **measured,
@@ -154,6 +160,7 @@ def _page(
             queue.name,
             queue.ready,
             queue.in_hand,
+            queue.between_tries,
             _rate(queue.arrivals),
             _rate(queue.settled),
             queue.consumers,
@@ -162,7 +169,8 @@ def _page(
         )
         for queue in queues
     ]
-    head = ("queue", "ready#", "in hand#", "arriving/s#", "settled/s#", "consumers#", "dead#", "oldest in hand#")
+    counts = ("ready#", "in hand#", "between tries#", "arriving/s#", "settled/s#", "consumers#", "dead#")
+    head = ("queue", *counts, "oldest in hand#")
     replicas = [(service.name, f"{service.up} of {service.wanted}", service.required) for service in services]
     firing = [(alert.name, alert.entry, alert.state, _since(alert), alert.summary) for alert in alerts]
     return [

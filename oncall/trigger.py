@@ -68,6 +68,14 @@ def _day(value: str) -> date:
         raise argparse.ArgumentTypeError(f"{value!r} is not a day such as 2025-03-31") from None
 
 
+def _identity(value: str) -> str:
+    if not value.strip():
+        raise argparse.ArgumentTypeError(
+            "an empty id would not keep a second run from starting: give one, or leave it out"
+        )
+    return value
+
+
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", help="its name; `oncall runs` shows those that ran")
     parser.add_argument(
@@ -75,7 +83,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", dest="end", type=_day, metavar="DAY", help="last day, UTC")
     parser.add_argument("--tenant", action="append", metavar="ID", help="only this tenant; may be repeated")
-    parser.add_argument("--id", metavar="ID", help="the run's id; a second trigger with the same id starts nothing")
+    parser.add_argument(
+        "--id", type=_identity, metavar="ID", help="the run's id; a second trigger with the same id starts nothing"
+    )
     parser.add_argument("--wait", action="store_true", help="follow the run until it ends")
 
 

@@ -97,6 +97,10 @@ def _facts(proof: Proof) -> Iterator[str]:
     lake_queue = proof.plan.catalog.queue_of("lake").name
     lake = next(queue.sink for queue in proof.queues if queue.name == lake_queue)
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(proof.plan.kinds().items()))
+    yield (
+        "consumed: acknowledged after the write; written: distinct ids found in the sink; suppressed: consumed, but"
+        " written before; rejected events are counted with the dead letters"
+    )
     yield f"Published: {len(proof.plan.messages):,} messages ({kinds})"
     yield f"Parquet rows compared with what was sent: {lake.equal:,} of {lake.planned:,} equal"
     snapshots = proof.snapshots

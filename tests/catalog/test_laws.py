@@ -32,7 +32,10 @@ def first(entries: tuple[Any, ...], **changes: Any) -> tuple[Any, ...]:
 BROKEN: dict[str, tuple[Callable[[], Catalog], str]] = {
     "two queues of one name": (
         lambda: with_queue(name="bi_batch_jobs"),
-        "queue name bi_batch_jobs is declared 2 times: names are unique",
+        (
+            "rabbitmq.batch_jobs.queue and rabbitmq.data_lake.queue are both 'bi_batch_jobs': each queue has a name of"
+            " its own"
+        ),
     ),
     "a queue name the broker keeps for itself": (
         lambda: with_queue(name="amq.lake"),

@@ -103,7 +103,10 @@ BAD = [
     (
         "cosmos_db.containers.usage_ml",
         "risk_snapshots",
-        "container risk_snapshots is declared 2 times: names are unique",
+        (
+            "cosmos_db.containers.usage_ml and cosmos_db.containers.risk_snapshots are both 'risk_snapshots':"
+            " each container has a name of its own"
+        ),
     ),
     ("local.port_ofset", "5", "local.port_ofset is no setting: did you mean local.port_offset?"),
     ("colour", "red", f"colour is no setting: `python -m catalog settings` lists them, besides {ALL_OWN}"),

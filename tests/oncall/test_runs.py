@@ -117,8 +117,8 @@ def test_a_trigger_says_how_to_follow_it(oncall: OnCall) -> None:
         (
             ("risk-snapshot-backfill", "--from", "0001-01-01", "--to", "9999-12-31"),
             (
-                'the worker would refuse this trigger: data.metadata.from is "0001-01-01": give a day such as 2026-01-31;'
-                ' data.metadata.to is "9999-12-31": give a day such as 2026-01-31'
+                'the worker would refuse this trigger: data.metadata.from is "0001-01-01": give a day such as'
+                ' 2026-01-31; data.metadata.to is "9999-12-31": give a day such as 2026-01-31'
             ),
         ),
     ],
