@@ -275,6 +275,21 @@ def test_a_machine_that_was_switched_off_is_mended(stack: Stack, killed: str) ->
     assert [b"letter"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
 
 
+def test_what_is_taken_back_while_everything_is_down_goes(stack: Stack) -> None:
+    """A binding that nobody wants any more is removed, though its broker could not be asked at the refresh."""
+    setting = "rabbitmq.data_lake.bindings"
+    stack.set({setting: "risk.evaluated,ml.prediction.completed"})
+    stack.up()
+    kill(*stack.all_pids())
+    stack.unset(setting)
+
+    stack.up()
+
+    bound = broker_of(stack).api.get("bindings/%2F/e/coder_events/q/logging_data_lake")
+    assert ["risk.evaluated"] == [binding["routing_key"] for binding in bound]
+    assert {} == stack.preview("--refresh")
+
+
 def test_destroy_ends_every_process_and_leaves_the_data(stack: Stack) -> None:
     """A letter written before is there after the next `up`, with new passwords and all."""
     leave_letter(broker_of(stack), b"kept")
