@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-WIDE = 200  # columns for a file or a pipe, where nothing has to fit on a screen
+WIDE = 1000  # columns for a file or a pipe: an id that is broken over two lines cannot be pasted
 
 
 @dataclass(frozen=True)
