@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog import CATALOG
-from infra.ports import HIGHEST_OFFSET, Ports
+from infra.ports import Ports
 from infra.supervision import ask, strays
 from tools.cache import ROOT
 from tools.servers import port_is_free
@@ -23,11 +23,11 @@ LONGEST = 120  # seconds for one command
 
 
 def free_offset() -> int:
-    """An offset at which no port of a stack, with two replicas each, is taken."""
+    """An offset at which no port of a stack, with three replicas each, is taken."""
     while True:
-        offset = random.randrange(100, HIGHEST_OFFSET)
+        offset = random.randrange(100, 7000)  # below the ports of outgoing connections
         ports = Ports.moved(offset)
-        services = [port + more for service in CATALOG.services for port in ports.of(service) for more in (0, 1)]
+        services = [port + more for service in CATALOG.services for port in ports.of(service) for more in (0, 1, 2)]
         if all(port_is_free(port) for port in [*vars(ports).values(), *services] if port > offset):
             return offset
 
