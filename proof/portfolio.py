@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
+from consumers.envelope import SYSTEM_TENANT
+
 Envelope = dict[str, Any]
 
 SEED = 20_260_101
@@ -18,7 +20,6 @@ NAMESPACE = UUID("5b0c8a52-6f0e-4d6e-9a38-0f3a8f6a7c11")  # of every id made her
 
 JOB = "risk-snapshot-backfill"
 TRIGGER = "workflow.job.trigger"
-SYSTEM = "00000000-0000-0000-0000-000000000001"  # the tenant of what belongs to no tenant
 
 TENANTS = ("northwind-energy", "kestrel-robotics", "lumen-health")
 ACCOUNTS = 8  # per tenant
@@ -129,7 +130,7 @@ def backfill(now: datetime, window: Window, *tenants: str) -> Envelope:
     if tenants:
         scope["tenantIds"] = list(tenants)
     data = {"job": JOB, "metadata": scope, "triggeredBy": "manual", "timestamp": now.isoformat(timespec="milliseconds")}
-    return envelope(TRIGGER, SYSTEM, now, "proof", data)
+    return envelope(TRIGGER, SYSTEM_TENANT, now, "proof", data)
 
 
 def encode(event: Envelope) -> bytes:
