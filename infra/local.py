@@ -37,9 +37,9 @@ class Local:
         self.catalog, self.home, self.programs = stack.catalog, stack.home, Programs(stack)
         check_ports(self.programs.wanted_ports(), ours(self.home))
         self.version = stack.broker_version
-        self.topology = topology(self.catalog, Capabilities.of(self.version))
+        self.topology = topology(self.catalog, Capabilities.of(self.version), stack.generation)
         self.supervisor = Supervisor("supervisord", self.home)
-        users = [ADMIN, *(service.name for service in self.catalog.services)]
+        users = [ADMIN, *(user.owner for user in self.topology.users)]
         self.passwords = {user: Password(user).text for user in users}
         self.api = self.passwords[ADMIN].apply(self.programs.api)
         self.connection_string = Output.secret(self.programs.connection_string)
@@ -124,7 +124,7 @@ class Local:
         return self._process(name, props, after)
 
     def _replica(self, service: Service, index: int, after: After) -> Process:
-        secrets = Output.all(self.passwords[service.name], self.connection_string)
+        secrets = Output.all(self.passwords[self.programs.user_of(service)], self.connection_string)
         grace = max(queue.grace for queue in self.catalog.queues_of(service.name))
         props = {
             "command": [sys.executable, "-m", "consumers", service.name],

@@ -17,6 +17,7 @@ from catalog import environment
 from catalog.kinds import Catalog, Service
 from infra.ports import Ports
 from infra.settings import Settings
+from infra.topology import user_of
 from tools import servers
 from tools.servers import LOOPBACK, Server
 
@@ -81,10 +82,13 @@ class Programs:
             **({} if self.stack.connection_string else {"SSL_CERT_FILE": str(tools.cosmos_certificate())}),
         }
 
+    def user_of(self, service: Service) -> str:
+        return user_of(service.name, self.stack.generation)
+
     def secrets(self, service: Service, password: str, connection_string: str) -> dict[str, str]:
         """The rest of what consumers/settings.py reads."""
         return {
-            "RABBITMQ_URL": self._amqp(service.name, password),
+            "RABBITMQ_URL": self._amqp(self.user_of(service), password),
             "DATA_LAKE_CONNECTION_STRING": connection_string,
             "COSMOS_DB_KEY": self.cosmos_account["key"],
         }

@@ -23,7 +23,15 @@ BROKERS = ("4.3", "4.0")
 LONGEST_SOCKET = 107  # bytes in the path of a Unix socket on Linux; 103 on macOS
 CONNECTION_STRING = "data_lake.connection_string"
 CONNECTION_PARTS = ("AccountName", "AccountKey")
-OWN = ("target", "local.port_offset", "local.home", "broker.version", "scheduler", CONNECTION_STRING)
+OWN = (
+    "target",
+    "local.port_offset",
+    "local.home",
+    "broker.version",
+    "scheduler",
+    "credentials.generation",
+    CONNECTION_STRING,
+)
 
 
 class BadSettings(pulumi.RunError):
@@ -34,7 +42,7 @@ class BadSettings(pulumi.RunError):
 class Settings:
     """What a stack says: `overrides` as text by catalog setting, `catalog` with them applied, and where it runs.
 
-    `connection_string` is a secret; None means the emulator's own.
+    `generation` counts the sets of the broker's users. `connection_string` is a secret; None means the emulator's own.
     """
 
     stack: str
@@ -45,6 +53,7 @@ class Settings:
     home: Path
     broker_version: str
     scheduler: bool
+    generation: int
     connection_string: str | None
 
 
@@ -73,6 +82,7 @@ def parse(values: Mapping[str, str], secret: set[str], *, stack: str, root: Path
         home=read("local.home", partial(_home, root), root / ".local"),
         broker_version=read("broker.version", _one_of(BROKERS), BROKERS[0]),
         scheduler=read("scheduler", _one_of(("on", "off")), "on") == "on",
+        generation=read("credentials.generation", _generation, 1),
         connection_string=read(CONNECTION_STRING, _connection, None),
     )
     if "target" not in values:
@@ -134,6 +144,12 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
 def _offset(value: str) -> int:
     if not value.isdecimal() or int(value) > HIGHEST_OFFSET:
         raise ValueError(f"is {value!r}: it is added to every port, 0 to {HIGHEST_OFFSET}")
+    return int(value)
+
+
+def _generation(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"is {value!r}: it is 1, and one more for each set of passwords since")
     return int(value)
 
 

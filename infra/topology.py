@@ -12,6 +12,7 @@ from catalog.broker import Capabilities
 from catalog.kinds import Catalog, Queue, Service
 
 NONE = "^$"  # matches no name at all
+AUTOSCALER = "autoscaler"  # who only looks at how full the queues are
 UNLIMITED = -1  # deliveries; reading a dead letter must never cost it
 ABOVE_PLATFORM_DEFAULTS = 10  # only the policy of the highest priority applies; platform-wide ones are usually at 0
 
@@ -57,8 +58,15 @@ class Topology:
         )
 
 
-def topology(catalog: Catalog, can: Capabilities) -> Topology:
+def user_of(service: str, generation: int) -> str:
+    """Who a service is to the broker; a new generation has a password of its own, and the old one goes after it."""
+    return f"{service}-{generation}"
+
+
+def topology(catalog: Catalog, can: Capabilities, generation: int = 1, *, autoscaled: bool = False) -> Topology:
+    """Everything that a broker of these capabilities must hold; `autoscaled` adds a user who may only look."""
     exchange, queues = catalog.exchange, catalog.queues
+    watchers = [user_of(AUTOSCALER, generation)] if autoscaled else []
     return Topology(
         exchanges=(_exchange(exchange.name, "topic"), _exchange(exchange.dead, "direct")),
         queues=tuple(_queue(name) for queue in queues for name in (queue.name, queue.dead)),
@@ -71,8 +79,14 @@ def topology(catalog: Catalog, can: Capabilities) -> Topology:
             )
         ),
         dead_bindings=tuple(_binding(exchange.dead, queue.dead, queue.name) for queue in queues),
-        users=tuple(_user(service.name) for service in catalog.services),
-        permissions=tuple(entry for service in catalog.services for entry in _permissions(catalog, service)),
+        users=(
+            *(_user(user_of(service.name, generation)) for service in catalog.services),
+            *(_user(name, "monitoring") for name in watchers),
+        ),
+        permissions=(
+            *(entry for service in catalog.services for entry in _permissions(catalog, service, generation)),
+            *(_permission(name, {"configure": NONE, "write": NONE, "read": NONE}) for name in watchers),
+        ),
         bindings=tuple(_binding(exchange.name, queue.name, key) for queue in queues for key in queue.keys),
     )
 
@@ -126,13 +140,17 @@ def _binding(exchange: str, queue: str, key: str) -> Object:
     return Object(f"binding/{queue}/{key}", path, {"routing_key": key, "arguments": {}})
 
 
-def _user(name: str) -> Object:
-    return Object(f"user/{name}", f"users/{name}", {"tags": []}, owner=name)
+def _user(name: str, *tags: str) -> Object:
+    return Object(f"user/{name}", f"users/{name}", {"tags": list(tags)}, owner=name)
 
 
-def _permissions(catalog: Catalog, service: Service) -> list[Object]:
+def _permission(user: str, may: Body) -> Object:
+    return Object(f"permissions/{user}", f"permissions/%2F/{user}", may)
+
+
+def _permissions(catalog: Catalog, service: Service, generation: int) -> list[Object]:
     """A service reads its own queues, and publishes dead letters and the keys that it declares; nothing else."""
-    exchange = catalog.exchange
+    exchange, user = catalog.exchange, user_of(service.name, generation)
     written = [exchange.dead, exchange.name] if service.publishes else [exchange.dead]
     may = {
         "configure": NONE,
@@ -141,8 +159,8 @@ def _permissions(catalog: Catalog, service: Service) -> list[Object]:
     }
     keys = {"exchange": exchange.name, "write": _exactly(service.publishes), "read": NONE}
     return [
-        Object(f"permissions/{service.name}", f"permissions/%2F/{service.name}", may),
-        Object(f"topic-permissions/{service.name}", f"topic-permissions/%2F/{service.name}/{exchange.name}", keys),
+        _permission(user, may),
+        Object(f"topic-permissions/{user}", f"topic-permissions/%2F/{user}/{exchange.name}", keys),
     ]
 
 

@@ -16,7 +16,7 @@ from catalog import CATALOG, Catalog, Exchange, resolve
 from catalog.broker import Capabilities
 from infra.broker import announced
 from infra.broker_api import Api, Refused, Unreachable, live_of, put, remove
-from infra.topology import Object, Topology, topology
+from infra.topology import Object, Topology, topology, user_of
 from tests.brokers import LiveBroker, eventually
 from tools.servers import free_ports
 
@@ -57,17 +57,17 @@ def missing_or_different(broker: LiveBroker) -> dict[str, Any]:
 
 
 @contextmanager
-def channel_of(broker: LiveBroker, user: str) -> Iterator[Any]:
-    url = broker.url.replace(f"{broker.api.user}:{broker.api.password}", f"{user}:{PASSWORD}")
+def channel_of(broker: LiveBroker, service: str) -> Iterator[Any]:
+    url = broker.url.replace(f"{broker.api.user}:{broker.api.password}", f"{user_of(service, 1)}:{PASSWORD}")
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         yield channel
 
 
-def refused(broker: LiveBroker, user: str, method: str, **arguments: Any) -> str:
+def refused(broker: LiveBroker, service: str, method: str, **arguments: Any) -> str:
     """The broker's words when it closes the channel over what it does not allow."""
-    with channel_of(broker, user) as channel, pytest.raises(ChannelClosedByBroker) as closed:
+    with channel_of(broker, service) as channel, pytest.raises(ChannelClosedByBroker) as closed:
         getattr(channel, method)(**arguments)
     return str(closed.value.reply_text).split(" in vhost")[0]
 

@@ -114,12 +114,12 @@ def test_the_broker_gets_the_topology(made: Recorder, catalog: Catalog) -> None:
 
 
 def test_each_user_has_a_password_of_its_own(made: Recorder, catalog: Catalog) -> None:
-    users = {f"user/{service.name}" for service in catalog.services}
+    users = {f"{service.name}-1" for service in catalog.services}
 
-    assert {f"password/{name}" for name in ("admin", *(service.name for service in catalog.services))} == set(
-        made.of("Password")
-    )
-    assert users == {name for name, inputs in made.of("Object").items() if inputs["password"]}
+    assert {f"password/{name}" for name in ("admin", *users)} == set(made.of("Password"))
+    assert {f"user/{name}" for name in users} == {
+        name for name, inputs in made.of("Object").items() if inputs["password"]
+    }
 
 
 def test_a_process_runs_for_each_replica(made: Recorder, catalog: Catalog, offset: int) -> None:

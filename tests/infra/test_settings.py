@@ -25,7 +25,10 @@ KEYS = "give routing keys as a list, or as text with commas"
 DURATION = "give a duration such as 90s, 15m or 1h30m"
 REPLICAS = "it is 1 to 6 (`most_replicas` in catalog/services.py)"
 CONTAINER = "the name of a blob container has 3 to 63 lower-case letters, digits and single '-'"
-ALL_OWN = "target, local.port_offset, local.home, broker.version, scheduler, data_lake.connection_string"
+ALL_OWN = (
+    "target, local.port_offset, local.home, broker.version, scheduler, credentials.generation,"
+    " data_lake.connection_string"
+)
 
 BAD = [
     ("target", "cloud", "target is 'cloud': it is local or kubernetes"),
@@ -107,6 +110,11 @@ BAD = [
             "cosmos_db.containers.usage_ml and cosmos_db.containers.risk_snapshots are both 'risk_snapshots':"
             " each container has a name of its own"
         ),
+    ),
+    (
+        "credentials.generation",
+        "0",
+        "credentials.generation is '0': it is 1, and one more for each set of passwords since",
     ),
     ("local.port_ofset", "5", "local.port_ofset is no setting: did you mean local.port_offset?"),
     ("colour", "red", f"colour is no setting: `python -m catalog settings` lists them, besides {ALL_OWN}"),

@@ -27,6 +27,7 @@ OBJECTS = {entry.name for entry in topology(CATALOG, Capabilities.of("4.3")).obj
 CONSUMERS = {f"{service.name}-{index}" for service in CATALOG.services for index in range(service.replicas)}
 SERVERS = {"epmd", "rabbitmq", "cosmos", "azurite", "prometheus", "alertmanager"}
 CONTAINERS = {f"{'blobs' if store.kind == 'blob' else 'cosmos'}/{store.name}" for store in CATALOG.stores}
+OF_A_USER = ("password", "user", "permissions", "topic-permissions")
 USAGE = CATALOG.queue_of("usage")
 
 
@@ -177,11 +178,17 @@ CHANGES = {
         {"rabbitmq.data_lake.drain_within": "20m"},
         {},
     ),
+    "credentials": (
+        {"credentials.generation": "2"},
+        dict.fromkeys(CONSUMERS, "update")
+        | {f"{kind}/{service.name}-1": "delete" for kind in OF_A_USER for service in CATALOG.services}
+        | {f"{kind}/{service.name}-2": "create" for kind in OF_A_USER for service in CATALOG.services},
+    ),
     "queue name": (
         {"rabbitmq.usage.queue": "usage"},
         {
             "analytics-service-0": "update",
-            "permissions/analytics-service": "update",
+            "permissions/analytics-service-1": "update",
             **{name.replace(USAGE.name, "usage"): "create" for name in OBJECTS if USAGE.name in name},
             **{name: "delete" for name in OBJECTS if USAGE.name in name},
         },
@@ -233,13 +240,13 @@ def test_what_was_changed_by_hand_is_seen_and_mended(stack: Stack) -> None:
     policy = api.get(path)
     api.delete(binding)
     api.put(path, {**policy, "definition": {"delivery-limit": 3}})
-    api.put("users/analytics-service", {"password": "guessed", "tags": []})
+    api.put("users/analytics-service-1", {"password": "guessed", "tags": []})
     ask(stack.home, "stopProcess", "logging-0")
 
     assert {
         "binding/logging_data_lake/risk.evaluated": "create",
         "policy/logging_data_lake": "update",
-        "user/analytics-service": "update",
+        "user/analytics-service-1": "update",
         "logging-0": "create",
     } == stack.preview("--refresh")
     stack.up()

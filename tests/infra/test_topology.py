@@ -12,7 +12,7 @@ import pytest
 
 from catalog import CATALOG, resolve
 from catalog.broker import Capabilities, UnsupportedBroker
-from infra.topology import Topology, topology
+from infra.topology import Topology, topology, user_of
 from tests.catalog.test_contract import QUEUES
 
 GOLDEN = Path(__file__).with_name("topology")
@@ -111,8 +111,8 @@ def test_a_service_may_do_what_its_entry_says_and_nothing_else() -> None:
 
     for service in FIXED.services:
         may = {
-            right: {name for name in names if re.search(rights[service.name][right], name)}
-            for right in rights[service.name]
+            right: {name for name in names if re.search(rights[user_of(service.name, 1)][right], name)}
+            for right in rights[user_of(service.name, 1)]
         }
         assert {
             "configure": {""},  # the empty name, which is nothing that could be configured
@@ -131,7 +131,7 @@ def test_a_service_may_publish_only_the_keys_that_it_declares() -> None:
     ]
     rights = bodies(built("4.3"), "topic-permissions")
 
-    assert {service.name: set(service.publishes) for service in FIXED.services} == {
+    assert {user_of(service.name, 1): set(service.publishes) for service in FIXED.services} == {
         name: {key for key in keys if re.search(right["write"], key)} for name, right in rights.items()
     }
 
@@ -140,6 +140,29 @@ def test_nothing_is_granted_by_wildcard() -> None:
     rights = [*bodies(built("4.3"), "permissions").values(), *bodies(built("4.3"), "topic-permissions").values()]
 
     assert [] == [pattern for right in rights for pattern in right.values() if ".*" in pattern]
+
+
+def test_a_new_generation_has_other_users_and_the_same_rights() -> None:
+    """Nothing else of the broker knows that passwords were changed."""
+    renewed = topology(FIXED, Capabilities.of("4.3"), generation=2)
+
+    assert [
+        re.sub(rf"({'|'.join(service.name for service in FIXED.services)})-1", r"\1-2", readable(built("4.3")))
+    ] == [readable(renewed)]
+
+
+def test_an_autoscaler_sees_how_full_queues_are_and_does_nothing() -> None:
+    """The tag opens the management API's statistics; the permission lets it see the virtual host and touch no name."""
+    watched = topology(FIXED, Capabilities.of("4.3"), autoscaled=True)
+
+    assert {
+        "users/autoscaler-1": {"tags": ["monitoring"]},
+        "permissions/%2F/autoscaler-1": {"configure": "^$", "write": "^$", "read": "^$"},
+    } == {
+        entry.path: entry.body
+        for entry in watched.objects
+        if entry.path not in {old.path for old in built("4.3").objects}
+    }
 
 
 def test_a_renamed_queue_is_renamed_everywhere() -> None:

@@ -15,7 +15,7 @@ import tools
 from catalog import CATALOG, Service, environment
 from catalog.broker import Capabilities
 from infra.broker_api import Api, put
-from infra.topology import topology
+from infra.topology import topology, user_of
 from oncall.endpoints import Account, Endpoints, Login
 from proof.readback import Sinks
 from tests.brokers import eventually
@@ -89,7 +89,7 @@ class Stand:
         return {
             **os.environ,
             **environment(self.catalog, service.name),
-            "RABBITMQ_URL": self.amqp.replace(f"{ADMIN}:{PASSWORD}", f"{service.name}:{quote(PASSWORD)}"),
+            "RABBITMQ_URL": self.amqp.replace(f"{ADMIN}:{PASSWORD}", f"{user_of(service.name, 1)}:{quote(PASSWORD)}"),
             "PORT": str(self.ports[service.name]),
             "SCHEDULER": "off",
             "DATA_LAKE_CONNECTION_STRING": self.blobs,
