@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
-import shutil
-import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,8 @@ from typing import Any
 from catalog import CATALOG
 from infra.ports import Ports
 from infra.supervision import ask, strays
-from tools.cache import ROOT
+from tests import stacks
 from tools.servers import port_is_free
-
-LONGEST = 120  # seconds for one command
 
 
 def free_offset() -> int:
@@ -33,21 +28,12 @@ def free_offset() -> int:
 
 
 @dataclass(frozen=True)
-class Stack:
-    """Stack `local` of a project in `folder`."""
-
-    folder: Path
-    said: list[str] = field(default_factory=list)
+class Stack(stacks.Stack):
+    """Stack `local`, on ports of its own."""
 
     @classmethod
     def made(cls, folder: Path, **config: str) -> Stack:
-        (folder / "infra").mkdir(parents=True)
-        (folder / "state").mkdir()
-        shutil.copy(ROOT / "infra/__main__.py", folder / "infra")
-        for file in ("Pulumi.yaml", "Pulumi.local.yaml"):
-            shutil.copy(ROOT / file, folder)
-        stack = cls(folder)
-        stack.run("stack", "select", "--create", "local")
+        stack = cls.created(folder, "local", {})
         stack.set({"local.home": "home", **config})
         return stack
 
@@ -55,43 +41,11 @@ class Stack:
     def home(self) -> Path:
         return self.folder / "home"
 
-    def run(self, *arguments: str, fails: bool = False) -> str:
-        """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
-        env = {**os.environ, "PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1"}
-        command = [str(ROOT / "tools/pulumi"), "-C", str(self.folder), "--non-interactive", *arguments]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONGEST, check=False)
-        assert fails == bool(done.returncode), done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def set(self, config: dict[str, str]) -> None:
-        values = [part for key, value in config.items() for part in ("--plaintext", f"{key}={value}")]
-        self.run("config", "set-all", "--stack", "local", *values)
-
-    def unset(self, *keys: str) -> None:
-        self.run("config", "rm-all", "--stack", "local", *keys)
-
     def up(self) -> dict[str, str]:
         """{resource name: what was done to it}, by `up --refresh`; what the providers said is kept in `said`."""
         text = self.run("up", "--stack", "local", "--refresh", "--yes", "--skip-preview")
         self.said.append(text)
         return dict(re.findall(r"^ \S+ +\S+ (\S+) (created|updated|deleted|replaced) \(", text, re.MULTILINE))
-
-    def destroy(self) -> str:
-        return self.run("destroy", "--stack", "local", "--yes", "--skip-preview")
-
-    def preview(self, *options: str) -> dict[str, str]:
-        """{resource name: what would be done to it}, unchanged ones left out."""
-        said = self.run("preview", "--stack", "local", "--json", *options)
-        steps = json.loads(said[said.index("{\n") : said.rindex("\n}") + 2])["steps"]
-        named = {step["urn"].rpartition("::")[2]: step["op"] for step in steps}
-        return {name: doing for name, doing in named.items() if doing not in ("same", "read", "refresh")}
-
-    def problem(self, *options: str) -> list[str]:
-        """What a failing preview tells, as lines."""
-        said = self.run("preview", "--stack", "local", *options, fails=True)
-        found = re.search(r"^    error: (.*?)^    error: an unhandled", said, re.DOTALL | re.MULTILINE)
-        assert found, said
-        return [line.removeprefix("    ") for line in found[1].rstrip().splitlines()]
 
     @property
     def endpoints(self) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""Any stack of a test's own: the real program and CLI, with state beside a person's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tools.cache import ROOT
+
+LONGEST = 120  # seconds for one command
+QUIET = ("same", "read", "refresh")  # steps that change nothing
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Stack `name` of a project in `folder`; `env` is added to the caller's environment."""
+
+    folder: Path
+    name: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    @classmethod
+    def created(cls, folder: Path, name: str, env: Mapping[str, str]) -> Self:
+        """The stack with the settings that the repository has for it, and nothing made yet."""
+        (folder / "infra").mkdir(parents=True)
+        (folder / "state").mkdir()
+        shutil.copy(ROOT / "infra/__main__.py", folder / "infra")
+        for file in ("Pulumi.yaml", f"Pulumi.{name}.yaml"):
+            shutil.copy(ROOT / file, folder)
+        stack = cls(folder, name, env)
+        stack.run("stack", "select", "--create", name)
+        return stack
+
+    def run(self, *arguments: str, fails: bool = False) -> str:
+        """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
+        env = {**os.environ, "PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", **self.env}
+        command = [str(ROOT / "tools/pulumi"), "-C", str(self.folder), "--non-interactive", *arguments]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONGEST, check=False)
+        assert fails == bool(done.returncode), done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def set(self, config: Mapping[str, str], *, secret: bool = False) -> None:
+        form = "--secret" if secret else "--plaintext"
+        values = [part for key, value in config.items() for part in (form, f"{key}={value}")]
+        self.run("config", "set-all", "--stack", self.name, *values)
+
+    def unset(self, *keys: str) -> None:
+        self.run("config", "rm-all", "--stack", self.name, *keys)
+
+    def preview(self, *options: str) -> dict[str, str]:
+        """{resource name: what would be done to it}, unchanged ones left out."""
+        said = self.run("preview", "--stack", self.name, "--json", *options)
+        steps = json.loads(said[said.index("{\n") : said.rindex("\n}") + 2])["steps"]
+        named = {step["urn"].rpartition("::")[2]: step["op"] for step in steps}
+        return {name: doing for name, doing in named.items() if doing not in QUIET}
+
+    def problem(self, *options: str) -> list[str]:
+        """What a failing preview tells, as lines."""
+        said = self.run("preview", "--stack", self.name, *options, fails=True)
+        found = re.search(r"^    error: (.*?)^    error: an unhandled", said, re.DOTALL | re.MULTILINE)
+        assert found, said
+        return [line.removeprefix("    ") for line in found[1].rstrip().splitlines()]
+
+    def destroy(self) -> str:
+        return self.run("destroy", "--stack", self.name, "--yes", "--skip-preview")
