@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Lock
 
+from tools import golang
 from tools.cache import Part, PartError, cache, obtain
-from tools.parts import FOR_TESTS, FOR_UP, PARTS, owner
+from tools.parts import FOR_CLUSTER, FOR_TESTS, FOR_UP, PARTS, owner
 
 HEARTBEAT = 30.0
 
@@ -68,6 +69,7 @@ def obtain_all(parts: list[Part]) -> list[str]:
             done, waiting = wait(waiting, timeout=HEARTBEAT, return_when=FIRST_COMPLETED)
             if not done and progress.started:
                 progress.heartbeat()
+    golang.sweep()
     ended = [(part, runs[part.name].exception()) for part in parts if part.name in runs]
     return [_failure(part, fault) for part, fault in ended if fault]
 
@@ -110,6 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="a part or a program that a part brings")
     parser.add_argument("--all", action="store_true", help="what the tests need as well")
+    parser.add_argument("--cluster", action="store_true", help="what a Kubernetes node needs as well")
     parser.add_argument("--list", action="store_true", help="what there is, and where")
     options = parser.parse_args(arguments)
     if options.list:
@@ -118,7 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
     found = {name: PARTS.get(name) or owner(name) for name in options.parts}
     if unknown := [name for name, part in found.items() if not part]:
         parser.error(f"no part or program is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    wanted = [part for part in found.values() if part] or (FOR_TESTS if options.all else FOR_UP)
+    group = FOR_CLUSTER if options.cluster else FOR_TESTS if options.all else FOR_UP
+    wanted = [part for part in found.values() if part] or group
     print(f"Parts in {cache()}:")
     failures = obtain_all(with_needs(wanted))
     print(*failures, sep="\n\n", file=sys.stderr, end="\n" if failures else "")

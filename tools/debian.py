@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,11 @@ ERLANG = """
 """
 ITS_LIBRARIES = "libc6 libgcc-s1 libstdc++6 libtinfo6 zlib1g libssl3t64 libzstd1 libsystemd0 libcap2"
 BROKER = ["rabbitmq-server", *(f"erlang-{name}" for name in ERLANG.split()), *ITS_LIBRARIES.split()]
+NODE = [
+    *("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack"),
+    *("libseccomp2", "libmnl0", "libnetfilter-conntrack3", "libnfnetlink0", "libnftnl11", "libxtables12"),
+    *("libip4tc2", "libip6tc2"),
+]
 LEFT_OUT = ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", "./usr/lib/*/gconv", "*.so.debug"]
 
 
@@ -28,10 +34,9 @@ def unpacked(suite: str, packages: Sequence[str]) -> Callable[[Build], str]:
                     ["tar", "-x", "-C", build.into, *(f"--exclude={pattern}" for pattern in LEFT_OUT)],
                     stdin=tar.stdout, check=True,
                 )  # fmt: skip
-        if "erlang-base" in debs:
-            _settle_erlang(build)
+        _settle(build)
         version = build.run("dpkg-deb", "--field", debs[packages[0]], "Version")
-        return version.strip().split(":")[-1].split("-")[0].split("+")[0]
+        return re.split("[-+~]", version.strip().split(":")[-1])[0]
 
     return make
 
@@ -74,23 +79,27 @@ def _mirror(build: Build) -> str:
     raise PartError("apt knows no Debian mirror: this way needs a Debian 12 or newer with a line for it in its sources")
 
 
-def _settle_erlang(build: Build) -> None:
-    """Make Erlang's programs use the C library they were built for, and its scripts know where they live.
+def _settle(build: Build) -> None:
+    """Make programs use the libraries that came with them, and Erlang's scripts know where they live.
 
-    RPATH, not LD_LIBRARY_PATH: programs that Erlang starts keep the system's own libraries.
+    RPATH, not LD_LIBRARY_PATH: programs that these start keep the system's own libraries.
     """
-    erlang = build.into / "usr/lib/erlang"
-    loader = next((build.into / "usr/lib").glob("*-linux-gnu/ld-linux-*.so.*"))
-    programs = [
-        file for file in erlang.rglob("*") if file.is_file() and not file.is_symlink() and os.access(file, os.X_OK)
-    ]
-    at_home = build.home / loader.relative_to(build.into)
-    for program in programs:
-        with program.open("rb") as file:
-            binary = file.read(4) == b"\x7fELF"
-        if binary and ".so" not in program.suffixes:
-            change: list[str | Path] = ["--set-interpreter", at_home, "--force-rpath", "--set-rpath", at_home.parent]
+    libraries = next((build.into / "usr/lib").glob("*-linux-gnu"), None)
+    if libraries:
+        at_home = build.home / libraries.relative_to(build.into)
+        change: list[str | Path] = ["--force-rpath", "--set-rpath", at_home]
+        for loader in libraries.glob("ld-linux-*.so.*"):
+            change += ["--set-interpreter", at_home / loader.name]
+        for program in filter(_is_program, (build.into / "usr").rglob("*")):
             build.run(build.programs["patchelf"], *change, program)
+    erlang = build.into / "usr/lib/erlang"
     for script in [erlang / "bin/erl", *erlang.glob("erts-*/bin/erl")]:
         if script.is_file():
             script.write_text(script.read_text().replace("/usr/lib/erlang", str(build.home / "usr/lib/erlang")))
+
+
+def _is_program(file: Path) -> bool:
+    if not file.is_file() or file.is_symlink() or ".so" in file.suffixes or not os.access(file, os.X_OK):
+        return False
+    with file.open("rb") as binary:
+        return binary.read(4) == b"\x7fELF"
