@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,16 @@ from pulumi.runtime import config
 
 from catalog import CATALOG, Catalog, CatalogError, resolve
 from catalog.resolve import settings as catalog_settings
+from infra import cluster_settings, formats
+from infra.cluster_settings import ClusterSettings
 from infra.ports import HIGHEST_OFFSET
+from infra.reading import Reading, nearest, one_of
 from infra.supervision import SOCKET
 
 TARGETS = ("local", "kubernetes")
 BROKERS = ("4.3", "4.0")
 LONGEST_SOCKET = 107  # bytes in the path of a Unix socket on Linux; 103 on macOS
-CONNECTION_STRING = "data_lake.connection_string"
-CONNECTION_PARTS = ("AccountName", "AccountKey")
-OWN = (
-    "target",
-    "local.port_offset",
-    "local.home",
-    "broker.version",
-    "scheduler",
-    "credentials.generation",
-    CONNECTION_STRING,
-)
+KNOWN = catalog_settings(CATALOG)
 
 
 class BadSettings(pulumi.RunError):
@@ -42,19 +34,21 @@ class BadSettings(pulumi.RunError):
 class Settings:
     """What a stack says: `overrides` as text by catalog setting, `catalog` with them applied, and where it runs.
 
-    `generation` counts the sets of the broker's users. `connection_string` is a secret; None means the emulator's own.
+    A new `generation` gives every service a new user at the broker. For target local: `port_offset`, `home`, and
+    `connection_string`, a secret, empty for the emulator's own. For target kubernetes: `cluster`.
     """
 
     stack: str
     target: str
     catalog: Catalog
     overrides: Mapping[str, Any]
+    broker_version: str
+    generation: int
+    scheduler: bool
     port_offset: int
     home: Path
-    broker_version: str
-    scheduler: bool
-    generation: int
-    connection_string: str | None
+    connection_string: str = field(repr=False)
+    cluster: ClusterSettings | None
 
 
 def load() -> Settings:
@@ -66,30 +60,30 @@ def load() -> Settings:
     return parse(values, secret, stack=pulumi.get_stack(), root=Path.cwd().parent)
 
 
-def parse(values: Mapping[str, str], secret: set[str], *, stack: str, root: Path) -> Settings:
+def parse(values: Mapping[str, str], secret: Collection[str], *, stack: str, root: Path) -> Settings:
     """Settings from {key: text}, lists as JSON as Pulumi hands them over. Raises BadSettings with every fault."""
-    faults: list[str] = []
-    read = partial(_read, values, faults)
-    known = catalog_settings(CATALOG)
-    overrides = {key: _plain(value) for key, value in values.items() if key in known}
-    faults += [_unknown(key, [*known, *OWN]) for key in values if key not in known and key not in OWN]
+    overrides = {key: _plain(value) for key, value in values.items() if key in KNOWN}
+    broken: list[str] = []
+    catalog = _resolved(overrides, broken)
+    here, elsewhere = Reading(values, secret), Reading({})
+    here.need(["target"], f"pulumi config set target {TARGETS[0]} (this machine) or {TARGETS[1]}")
+    target = here.value("target", one_of(*TARGETS), "")
+    local, cluster = (elsewhere, here) if target == "kubernetes" else (here, elsewhere)
+    placed = cluster_settings.read(cluster, catalog, stack)
     found = Settings(
         stack=stack,
-        target=read("target", _one_of(TARGETS), ""),
-        catalog=_resolved(overrides, faults),
+        target=target,
+        catalog=catalog,
         overrides=overrides,
-        port_offset=read("local.port_offset", _offset, 0),
-        home=read("local.home", partial(_home, root), root / ".local"),
-        broker_version=read("broker.version", _one_of(BROKERS), BROKERS[0]),
-        scheduler=read("scheduler", _one_of(("on", "off")), "on") == "on",
-        generation=read("credentials.generation", _generation, 1),
-        connection_string=read(CONNECTION_STRING, _connection, None),
+        broker_version=here.value("broker.version", one_of(*BROKERS), BROKERS[0]),
+        generation=here.value("credentials.generation", _generation, 1),
+        scheduler=here.switch("scheduler", default=True),
+        port_offset=local.value("local.port_offset", _offset, 0),
+        home=local.value("local.home", partial(_home, root), root / ".local"),
+        connection_string=local.hidden("data_lake.connection_string", formats.connection),
+        cluster=placed if target == "kubernetes" else None,
     )
-    if "target" not in values:
-        faults.append(f"target is missing: pulumi config set target {TARGETS[0]} (this machine) or {TARGETS[1]}")
-    if CONNECTION_STRING in set(values) - secret:
-        faults.append(f"{CONNECTION_STRING} is stored in plain text: pulumi config set --secret {CONNECTION_STRING}")
-    if faults:
+    if faults := [*_unknown(here, elsewhere, target), *broken, *here.faults]:
         raise BadSettings(_message(f"Pulumi.{stack}.yaml", faults))
     return found
 
@@ -99,14 +93,18 @@ def _message(file: str, faults: list[str]) -> str:
     return "\n  ".join([f"{file} has {count}:", *faults])
 
 
-def _read(values: Mapping[str, str], faults: list[str], key: str, reader: Callable[[str], Any], default: Any) -> Any:
-    if key not in values:
-        return default
-    try:
-        return reader(values[key])
-    except ValueError as error:
-        faults.append(f"{key} {error}")
-        return default
+def _unknown(here: Reading, elsewhere: Reading, target: str) -> Iterator[str]:
+    """A fault for each key that nobody asked for; without a target nobody can tell whose it is."""
+    for key in here.values:
+        if key in KNOWN or key in here.asked:
+            continue
+        if key in elsewhere.asked:
+            if target:
+                yield f"{key} is not for target {target}: take it out"
+        elif near := nearest(key, [*KNOWN, *here.asked]):
+            yield f"{key} is no setting: did you mean {near}?"
+        else:
+            yield f"{key} is no setting: `python -m catalog settings` lists them, besides {', '.join(here.asked)}"
 
 
 def _resolved(overrides: Mapping[str, Any], faults: list[str]) -> Catalog:
@@ -124,21 +122,6 @@ def _plain(value: str) -> Any:
     except ValueError:
         return value
     return decoded if isinstance(decoded, list | dict) else value
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    rest = f"`python -m catalog settings` lists them, besides {', '.join(OWN)}"
-    return f"{key} is no setting: {f'did you mean {near[0]}?' if near else rest}"
-
-
-def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(f"is {value!r}: it is {' or '.join(allowed)}")
-        return value
-
-    return read
 
 
 def _offset(value: str) -> int:
@@ -163,16 +146,3 @@ def _home(root: Path, value: str) -> Path:
             " choose a folder nearer to the root"
         )
     return home
-
-
-def _connection(value: str) -> str:
-    """An Azure storage connection string; its value is never repeated in a message."""
-    parts = dict(part.split("=", 1) for part in value.strip().strip(";").split(";") if "=" in part)
-    if parts.get("UseDevelopmentStorage") == "true":
-        raise ValueError("names the emulator: leave the setting out, stack `local` brings its own")
-    if missing := [name for name in CONNECTION_PARTS if not parts.get(name)]:
-        raise ValueError(
-            f"lacks {' and '.join(missing)}: copy the whole connection string of the storage account"
-            " (Azure portal, Access keys)"
-        )
-    return value.strip()

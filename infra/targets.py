@@ -1,20 +1,27 @@
 """The only place where a stack's target decides anything: what a stack says -> where everything is put."""
 
+# ruff: noqa: PLC0415 - a program starts sooner without what its target does not need
+
 import pulumi
 
-from infra.local import Local
+from infra.program import Target
 from infra.settings import Settings
-from tools import PartError
 
 
-def of(stack: Settings) -> Local:
+def check(_stack: Settings) -> None:
+    """Look at a cluster and its broker before anything is made. Raises RunError with everything that is missing."""
+
+
+def of(stack: Settings) -> Target:
     """Raises RunError, which Pulumi shows without a traceback, where the stack cannot be built here."""
-    if stack.target == "local":
-        try:
-            return Local(stack)
-        except PartError as missing:
-            raise pulumi.RunError(str(missing)) from missing
-    raise pulumi.RunError(
-        f"Pulumi.{stack.stack}.yaml: target {stack.target} is not in this version, only local is:"
-        " pulumi config set target local"
-    )
+    if stack.cluster:
+        from infra.cluster import Cluster
+
+        return Cluster(stack, stack.cluster)
+    from infra.local import Local
+    from tools import PartError
+
+    try:
+        return Local(stack)
+    except PartError as missing:
+        raise pulumi.RunError(str(missing)) from missing

@@ -26,7 +26,7 @@ DURATION = "give a duration such as 90s, 15m or 1h30m"
 REPLICAS = "it is 1 to 6 (`most_replicas` in catalog/services.py)"
 CONTAINER = "the name of a blob container has 3 to 63 lower-case letters, digits and single '-'"
 ALL_OWN = (
-    "target, local.port_offset, local.home, broker.version, scheduler, credentials.generation,"
+    "target, broker.version, credentials.generation, scheduler, local.port_offset, local.home,"
     " data_lake.connection_string"
 )
 
@@ -181,7 +181,7 @@ def test_an_empty_stack_has_the_defaults() -> None:
 
     assert CATALOG == settings.catalog
     assert {} == settings.overrides
-    assert (0, ROOT / ".local", "4.3", True, None) == (
+    assert (0, ROOT / ".local", "4.3", True, "") == (
         settings.port_offset,
         settings.home,
         settings.broker_version,
