@@ -13,10 +13,12 @@ import uvloop
 from bench.stopwatch import PREFETCH, Stopwatch
 from catalog import CATALOG
 from consumers import audit, lake
+from consumers.amqp import Broker
 from consumers.dead import DeadLetters
 from consumers.events import Event
 from consumers.metrics import Meters
 from consumers.publish import ConfirmedPublisher
+from consumers.sinks.account import Account
 from consumers.sinks.blob import AzureBlobs
 from consumers.worker import Worker
 
@@ -28,12 +30,12 @@ async def nothing(_: Event) -> bool:
 def stub_store(port: int) -> AzureBlobs:
     key = base64.b64encode(b"the stub checks no signature").decode()
     endpoint = f"http://127.0.0.1:{port}/stub"
-    return AzureBlobs(f"AccountName=stub;AccountKey={key};BlobEndpoint={endpoint};", "risk")
+    return AzureBlobs(Account("stub", endpoint, key), "risk")
 
 
 async def consume(kind: str, queue_name: str, events: int, stub: int) -> None:
     """Consume the queue to its end; `kind` is what is written per event: null, json or parquet."""
-    url, watch, stopping = os.environ["RABBITMQ_URL"], Stopwatch(events), asyncio.Event()
+    broker, watch, stopping = Broker(os.environ["RABBITMQ_URL"]), Stopwatch(events), asyncio.Event()
     queue = replace(CATALOG.queue("logging_data_lake"), name=queue_name, prefetch=PREFETCH)
     catalog = replace(CATALOG, queues=(queue,))
     blobs = stub_store(stub)
@@ -45,8 +47,8 @@ async def consume(kind: str, queue_name: str, events: int, stub: int) -> None:
             stopping.set()
         return written
 
-    dead = DeadLetters(catalog.exchange, queue, ConfirmedPublisher(url, "bench"))
-    await Worker(queue, counted, url, dead, Meters(catalog, queue.service), stopping).run()
+    dead = DeadLetters(catalog.exchange, queue, ConfirmedPublisher(broker, "bench"))
+    await Worker(queue, counted, broker, dead, Meters(catalog, queue.service), stopping).run()
     watch.report()
 
 

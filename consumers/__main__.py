@@ -32,14 +32,14 @@ async def run(settings: Settings) -> None:
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
-    url, meters = settings.rabbitmq_url, Meters(settings.catalog, settings.service)
-    publisher = ConfirmedPublisher(url, f"{settings.service} publisher")
+    meters = Meters(settings.catalog, settings.service)
+    publisher = ConfirmedPublisher(settings.broker, f"{settings.service} publisher")
     parts = Parts(settings, publisher, meters, stopping)
     workers = [
         Worker(
             queue,
             parts.handler(queue.handler),
-            url,
+            settings.broker,
             DeadLetters(settings.catalog.exchange, queue, publisher),
             meters,
             stopping,

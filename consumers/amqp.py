@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 
+from consumers import mounted
 from consumers.waiting import happens
 
 HEARTBEAT = 15  # seconds; a frozen broker is noticed within two of them
 LONGEST_PAUSE = 4.0  # seconds between two tries to connect
+
+
+USERNAME, PASSWORD = "username", "password"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the broker is, and as whom we come: the user in the URL, or that of a folder with its name and password.
+
+    The folder is read at every connect, so that a rotated password is taken without a restart.
+    """
+
+    url: str = field(repr=False)
+    credentials: Path | None = None
+
+    def parameters(self) -> pika.URLParameters:
+        """What a connection is opened with. Raises OSError or ValueError for a file that is absent or empty."""
+        parameters = pika.URLParameters(self.url)
+        parameters.heartbeat = HEARTBEAT
+        if folder := self.credentials:
+            user, password = mounted.secret(folder / USERNAME), mounted.secret(folder / PASSWORD)
+            parameters.credentials = pika.PlainCredentials(user, password)
+        return parameters
 
 
 class LinkLost(Exception):
@@ -46,8 +71,12 @@ class Link:
         await happens(self._closed, within=5)
 
 
-async def connect(url: str, name: str) -> Link:
+async def connect(broker: Broker, name: str) -> Link:
     """Open a connection that the broker shows under `name`, and a channel. Raises LinkLost with the reason."""
+    try:
+        parameters = broker.parameters()
+    except (OSError, ValueError) as error:
+        raise LinkLost(f"RABBITMQ_CREDENTIALS cannot be read ({error}): is its Secret mounted?") from None
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[AsyncioConnection] = loop.create_future()
     lost: asyncio.Future[LinkLost] = loop.create_future()
@@ -55,17 +84,15 @@ async def connect(url: str, name: str) -> Link:
 
     def end(_: Any, why: BaseException) -> None:
         if not lost.done():
-            lost.set_result(LinkLost(explain(why, url)))
+            lost.set_result(LinkLost(explain(why, parameters)))
 
     def close(connection: Any, why: BaseException) -> None:
         end(connection, why)
         closed.set()
 
     def refuse(_: Any, why: BaseException) -> None:
-        opened.set_exception(LinkLost(explain(why, url)))
+        opened.set_exception(LinkLost(explain(why, parameters)))
 
-    parameters = pika.URLParameters(url)
-    parameters.heartbeat = HEARTBEAT
     parameters.client_properties = {"connection_name": name}
     AsyncioConnection(parameters, opened.set_result, refuse, close, custom_ioloop=loop)
     connection = await opened
@@ -83,13 +110,12 @@ def pause(attempt: int) -> float:
     return random.uniform(0.1, min(LONGEST_PAUSE, 0.25 * 2.0 ** min(attempt, 10)))  # noqa: S311 - jitter, not a secret
 
 
-def explain(why: BaseException, url: str) -> str:
+def explain(why: BaseException, parameters: pika.ConnectionParameters) -> str:
     """One sentence for a person: what happened, with whom, and the next step. Never holds the password."""
-    parts = urlsplit(url)
-    where = f"{parts.hostname}:{parts.port or 5672}"
+    where = f"{parameters.host}:{parameters.port}"
     if isinstance(why, ProbableAuthenticationError | ProbableAccessDeniedError) or "ACCESS_REFUSED" in str(why):
-        hint = "check the password and vhost in RABBITMQ_URL"
-        return f"broker {where} refuses user {parts.username!r}: {hint} ({_text(why)})"
+        hint = "check the vhost in RABBITMQ_URL, and the password there or in RABBITMQ_CREDENTIALS"
+        return f"broker {where} refuses user {parameters.credentials.username!r}: {hint} ({_text(why)})"
     if isinstance(why, ChannelClosedByBroker) and why.reply_code == 404:
         return f"broker {where} says {why.reply_text!r}: run `pulumi up`, which creates it"
     if isinstance(why, OSError) or (isinstance(why, AMQPError) and not str(why)):

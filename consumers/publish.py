@@ -10,7 +10,7 @@ import pika
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from consumers.amqp import Link, LinkLost, connect
+from consumers.amqp import Broker, Link, LinkLost, connect
 from consumers.verdicts import Later, Retry
 
 CONFIRM_WITHIN = 10.0  # seconds; a broker under a memory alarm confirms nothing until it is over
@@ -35,8 +35,8 @@ class Publisher(Protocol):
 class ConfirmedPublisher:
     """Publishes over a connection of its own: a broker that blocks publishers must not stop consuming."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url, self._name = url, name
+    def __init__(self, broker: Broker, name: str) -> None:
+        self._broker, self._name = broker, name
         self._link: Link | None = None
         self._opening = asyncio.Lock()
         self._sent = 0
@@ -76,7 +76,7 @@ class ConfirmedPublisher:
     async def _open(self) -> Link:
         async with self._opening:
             if self._link is None or self._link.lost.done():
-                link = await connect(self._url, self._name)
+                link = await connect(self._broker, self._name)
                 self._sent, self._waiting = 0, {}
                 link.channel.confirm_delivery(self._settle)
                 link.channel.add_on_return_callback(self._note_return)

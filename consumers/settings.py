@@ -6,10 +6,16 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from catalog import CATALOG, Catalog, CatalogError, resolve
 from catalog.resolve import overrides_from
+from consumers import mounted
+from consumers.amqp import PASSWORD, USERNAME, Broker
+
+# What the webhook of Azure Workload Identity sets; the Azure libraries read it from there by themselves.
+IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
 
 
 class SettingsError(ValueError):
@@ -18,17 +24,21 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What one process works with; secrets stay out of its text form."""
+    """What one process works with; secrets stay out of its text form.
+
+    With a workload identity there is the address of the storage account instead of a connection string, and no key.
+    """
 
     service: str
     catalog: Catalog
-    rabbitmq_url: str = field(repr=False)
+    broker: Broker
     host: str
     port: int
     replica: str
     metrics_token: str = field(repr=False)
     scheduler: bool
     data_lake_connection_string: str = field(repr=False)
+    data_lake_account: str
     cosmos_endpoint: str
     cosmos_key: str = field(repr=False)
 
@@ -37,68 +47,103 @@ def load(service: str, environ: Mapping[str, str]) -> Settings:
     """Read the settings of one service. Raises SettingsError with every fault in one message."""
     if service not in (known := {entry.name for entry in CATALOG.services}):
         raise SettingsError(f"service {service!r} does not exist: there are {', '.join(sorted(known))}")
-    faults: list[str] = []
-    catalog = _catalog(environ, faults)
+    told = _Told(environ)
+    catalog = told.catalog()
     settings = Settings(
         service=service,
         catalog=catalog,
-        rabbitmq_url=_broker(environ, faults),
+        broker=told.broker(),
         host=environ.get("HOST", "127.0.0.1"),
-        port=_port(environ.get("PORT", str(catalog.service(service).port)), faults),
+        port=told.port(catalog.service(service).port),
         replica=environ.get("REPLICA") or f"{socket.gethostname()}-{os.getpid()}",
-        metrics_token=environ.get("METRICS_TOKEN", ""),
-        scheduler=_switch("SCHEDULER", environ.get("SCHEDULER", "on"), faults),
-        data_lake_connection_string=environ.get("DATA_LAKE_CONNECTION_STRING", ""),
+        metrics_token=told.secret("METRICS_TOKEN"),
+        scheduler=told.switch("SCHEDULER", "on"),
+        data_lake_connection_string=told.secret("DATA_LAKE_CONNECTION_STRING"),
+        data_lake_account=environ.get("DATA_LAKE_ACCOUNT", ""),
         cosmos_endpoint=environ.get("COSMOS_DB_ENDPOINT", ""),
-        cosmos_key=environ.get("COSMOS_DB_KEY", ""),
+        cosmos_key=told.secret("COSMOS_DB_KEY"),
     )
-    faults += _missing_sinks(settings)
-    if faults:
+    told.check_sinks(settings)
+    if faults := told.faults:
         title = f"the environment of {service} has {len(faults)} problem{'s' if len(faults) > 1 else ''}:"
         raise SettingsError("\n  ".join([title, *faults]))
     return settings
 
 
-def _catalog(environ: Mapping[str, str], faults: list[str]) -> Catalog:
-    try:
-        return resolve(CATALOG, overrides_from(CATALOG, environ))
-    except CatalogError as error:
-        faults += error.problems
-        return CATALOG
+class _Told:
+    """An environment and the faults found in it so far; what has a fault is read as if it were absent."""
 
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ, self.faults = environ, list[str]()
 
-def _broker(environ: Mapping[str, str], faults: list[str]) -> str:
-    url = environ.get("RABBITMQ_URL", "")
-    parts = urlsplit(url)
-    if not url:
-        faults.append("RABBITMQ_URL is not set: give amqp://USER:PASSWORD@HOST:PORT/VHOST")
-    elif parts.scheme not in ("amqp", "amqps") or not parts.hostname or not parts.username:
-        faults.append(
-            f"RABBITMQ_URL points at {parts.scheme}://{parts.hostname or '?'}: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
-        )
-    return url
+    def catalog(self) -> Catalog:
+        try:
+            return resolve(CATALOG, overrides_from(CATALOG, self.environ))
+        except CatalogError as error:
+            self.faults += error.problems
+            return CATALOG
 
+    def broker(self) -> Broker:
+        url, folder = self.environ.get("RABBITMQ_URL", ""), self.environ.get("RABBITMQ_CREDENTIALS", "")
+        parts = urlsplit(url)
+        shape = f"amqp://{'' if folder else 'USER:PASSWORD@'}HOST:PORT/VHOST"
+        if not url:
+            self.faults.append(f"RABBITMQ_URL is not set: give {shape}")
+        elif parts.scheme not in ("amqp", "amqps") or not parts.hostname or bool(parts.username) == bool(folder):
+            whom = "with a user " if folder and parts.username else ""
+            self.faults.append(f"RABBITMQ_URL points {whom}at {parts.scheme}://{parts.hostname or '?'}: give {shape}")
+        for name in (USERNAME, PASSWORD) if folder else ():
+            self._read("RABBITMQ_CREDENTIALS", Path(folder, name))
+        return Broker(url, Path(folder) if folder else None)
 
-def _port(text: str, faults: list[str]) -> int:
-    if text.isdigit() and 0 < int(text) < 65536:
-        return int(text)
-    faults.append(f"PORT is {text!r}: give a port from 1 to 65535")
-    return 0
+    def port(self, usual: int) -> int:
+        text = self.environ.get("PORT", str(usual))
+        if text.isdigit() and 0 < int(text) < 65536:
+            return int(text)
+        self.faults.append(f"PORT is {text!r}: give a port from 1 to 65535")
+        return 0
 
+    def switch(self, name: str, usual: str) -> bool:
+        text = self.environ.get(name, usual)
+        if text not in ("on", "off"):
+            self.faults.append(f"{name} is {text!r}: it is on or off")
+        return text == "on"
 
-def _switch(name: str, text: str, faults: list[str]) -> bool:
-    if text not in ("on", "off"):
-        faults.append(f"{name} is {text!r}: it is on or off")
-    return text == "on"
+    def secret(self, name: str) -> str:
+        """The value of NAME, or what the file named by NAME_FILE holds."""
+        file = self.environ.get(f"{name}_FILE", "")
+        return self._read(f"{name}_FILE", Path(file)) if file else self.environ.get(name, "")
 
+    def _read(self, name: str, file: Path) -> str:
+        try:
+            return mounted.secret(file)
+        except ValueError as error:
+            self.faults.append(f"{name} names what gives no secret: {error}: mount the one that holds it")
+            return ""
 
-def _missing_sinks(settings: Settings) -> list[str]:
-    catalog, faults = settings.catalog, []
-    kinds = {catalog.store(setting).kind for setting in catalog.service(settings.service).stores}
-    if "blob" in kinds and not settings.data_lake_connection_string:
-        faults.append("DATA_LAKE_CONNECTION_STRING is not set: give the storage account's connection string")
-    if "cosmos" in kinds and not settings.cosmos_endpoint.startswith(("http://", "https://")):
-        faults.append(f"COSMOS_DB_ENDPOINT is {settings.cosmos_endpoint!r}: give the account's https:// address")
-    if "cosmos" in kinds and not settings.cosmos_key:
-        faults.append("COSMOS_DB_KEY is not set: give the account's key")
-    return faults
+    def _given(self, name: str) -> bool:
+        return bool(self.environ.get(name) or self.environ.get(f"{name}_FILE"))
+
+    def check_sinks(self, settings: Settings) -> None:
+        catalog, faults = settings.catalog, self.faults
+        kinds = {catalog.store(setting).kind for setting in catalog.service(settings.service).stores}
+        if "blob" in kinds:
+            self._check_lake(settings.data_lake_account)
+        if "cosmos" in kinds and not settings.cosmos_endpoint.startswith(("http://", "https://")):
+            faults.append(f"COSMOS_DB_ENDPOINT is {settings.cosmos_endpoint!r}: give the account's https:// address")
+        if "cosmos" in kinds and not self._given("COSMOS_DB_KEY") and self._identity_lacks:
+            faults.append("COSMOS_DB_KEY is not set: give the account's key, or a workload identity")
+
+    def _check_lake(self, account: str) -> None:
+        given = self._given("DATA_LAKE_CONNECTION_STRING")
+        if account and given:
+            self.faults.append("DATA_LAKE_ACCOUNT and DATA_LAKE_CONNECTION_STRING are both set: give one of them")
+        elif not account and not given:
+            self.faults.append("DATA_LAKE_CONNECTION_STRING is not set: give the storage account's connection string")
+        elif account and (lacks := self._identity_lacks):
+            webhook = "label the pod azure.workload.identity/use=true, and the webhook sets it"
+            self.faults.append(f"DATA_LAKE_ACCOUNT needs a workload identity, without {', '.join(lacks)}: {webhook}")
+
+    @property
+    def _identity_lacks(self) -> list[str]:
+        return [name for name in IDENTITY if not self.environ.get(name)]

@@ -16,7 +16,7 @@ from catalog import Queue
 from catalog.broker import Capabilities, UnsupportedBroker
 from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, OLDEST, REJECTED, RETRIED
 from consumers import log
-from consumers.amqp import Link, LinkLost, connect, pause
+from consumers.amqp import Broker, Link, LinkLost, connect, pause
 from consumers.dead import DeadLetters
 from consumers.events import Event, decode
 from consumers.metrics import Meters
@@ -56,14 +56,14 @@ class Worker:
     """Consumes one queue until it is stopped, through any number of connections."""
 
     def __init__(
-        self, queue: Queue, handle: Handler, url: str, dead: DeadLetters, meters: Meters, stopping: asyncio.Event
+        self, queue: Queue, handle: Handler, broker: Broker, dead: DeadLetters, meters: Meters, stopping: asyncio.Event
     ) -> None:
-        self._queue, self._handle, self._url, self._dead = queue, handle, url, dead
+        self._queue, self._handle, self._broker, self._dead = queue, handle, broker, dead
         self._stopping = stopping
         self._slots = asyncio.Semaphore(queue.prefetch)
         self._in_hand: dict[Delivery, asyncio.Task[None]] = {}
         self._link: Link | None = None
-        self._broker = Capabilities.of("4.0")
+        self._can = Capabilities.of("4.0")
         self.trouble = "not connected yet"
         self.consuming = asyncio.Event()
         self._meters = meters
@@ -92,9 +92,9 @@ class Worker:
 
     async def _session(self) -> None:
         """One connection, from opening it to losing it (LinkLost) or to the end of the process (return)."""
-        self._link = link = await connect(self._url, f"{self.name} consumer")
+        self._link = link = await connect(self._broker, f"{self.name} consumer")
         try:
-            self._broker = Capabilities.of(link.broker_version)
+            self._can = Capabilities.of(link.broker_version)
             tag = await self._consume(link)
             await _first(link.lost, self._stopping)
             if not link.lost.done():
@@ -167,7 +167,7 @@ class Worker:
     async def _give_back(self, delivery: Delivery, verdict: Retry) -> bool:
         if verdict.reason in NOT_A_TRY:
             return self._answer(delivery, delivery.channel.basic_nack)
-        if not self._broker.delays_retries:  # an immediate reject would burn all tries within a second
+        if not self._can.delays_retries:  # an immediate reject would burn all tries within a second
             await happens(self._stopping, self._queue.retry_delay(delivery.attempt).total_seconds())
         # reject, not nack: where a nack is free, a broken event would circle for ever
         return self._answer(delivery, delivery.channel.basic_reject)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from catalog.metrics import CONSUMED, REJECTED
+from consumers.amqp import Broker
 from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Retry
 from oncall.trouble import Trouble
@@ -85,7 +86,7 @@ class Flow:
 
 async def publish(amqp: str, exchange: str, messages: Sequence[Message]) -> None:
     """Publish in order, many in flight; returns once the broker has confirmed all. Raises Trouble when it does not."""
-    publisher, places = ConfirmedPublisher(amqp, "proof publisher"), asyncio.Semaphore(IN_FLIGHT)
+    publisher, places = ConfirmedPublisher(Broker(amqp), "proof publisher"), asyncio.Semaphore(IN_FLIGHT)
     failures: list[Retry] = []
 
     async def one(message: Message) -> None:

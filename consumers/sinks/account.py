@@ -1,4 +1,4 @@
-"""What a storage connection string says, for a client that takes no connection strings."""
+"""Which storage account, and with what right: by connection string, or as the workload that we are."""
 
 from __future__ import annotations
 
@@ -9,19 +9,36 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+IN_CLUSTER = (".svc", ".svc.cluster.local")
 
 
 class Account(NamedTuple):
-    """One storage account; exactly one of `key` (base64) and `sas` (a query string) is given."""
+    """One storage account, with a `key` (base64), a `sas` (a query string), or neither: as a workload identity."""
 
     name: str
     endpoint: str
-    key: str
-    sas: str
+    key: str = ""
+    sas: str = ""
 
     @property
-    def is_local(self) -> bool:
-        return urlsplit(self.endpoint).hostname in LOOPBACK
+    def is_near(self) -> bool:
+        return is_near(self.endpoint)
+
+
+def is_near(address: str) -> bool:
+    """Whether an address never leaves this machine or its cluster: an emulator's, which may do without TLS."""
+    host = urlsplit(address).hostname or ""
+    return host in LOOPBACK or (bool(host) and "." not in host) or host.endswith(IN_CLUSTER)
+
+
+def at(address: str) -> Account:
+    """The account at an address, for a workload identity. Raises ValueError when the address cannot be one."""
+    place = urlsplit(address)
+    inner = place.path.strip("/")  # an emulator has its accounts below one host
+    account = Account(name=inner or (place.hostname or "").partition(".")[0], endpoint=address.rstrip("/"))
+    if faults := list(_faults_of_address(account)):
+        raise ValueError(f"DATA_LAKE_ACCOUNT: {faults[0]}")
+    return account
 
 
 def parse(connection_string: str) -> Account:
@@ -76,8 +93,8 @@ def _faults_of_address(account: Account) -> Iterator[str]:
     address = urlsplit(account.endpoint)
     if address.scheme not in ("http", "https") or not address.hostname:
         yield f"the blob endpoint is {account.endpoint!r}: give an address that begins with https://"
-    elif address.scheme == "http" and not account.is_local:
-        yield f"the blob endpoint is {account.endpoint!r}: http is for this machine only, give https://"
+    elif address.scheme == "http" and not account.is_near:
+        yield f"the blob endpoint is {account.endpoint!r}: http is for this machine and its cluster only, give https://"
 
 
 def _is_base64(text: str) -> bool:

@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore
 
-from consumers.sinks.account import Account, parse
+from consumers.sinks.account import Account
 from consumers.verdicts import Later, Never, Reject, Retry
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ PASSING = (404, 408, 409)  # what was there a moment ago is gone, or is being de
 
 
 class AzureBlobs:
-    """One container of a storage account. Raises ValueError when the connection string has faults."""
+    """One container of a storage account."""
 
-    def __init__(self, connection_string: str, container: str) -> None:
-        account = parse(connection_string)
+    def __init__(self, account: Account, container: str) -> None:
         self._container, self._host = container, urlsplit(account.endpoint).netloc
         self._store = _store(account, container)
 
@@ -100,14 +99,17 @@ class AzureBlobs:
 
 
 def _store(account: Account, container: str) -> AzureStore:
-    credential: AzureConfig = {"account_key": account.key} if account.key else {"sas_key": account.sas}
+    credential: AzureConfig = {"credential_type": "workload_identity"}  # the library reads its environment, IDENTITY
+    if account.key:
+        credential = {"credential_type": "access_key", "account_key": account.key}
+    elif account.sas:
+        credential = {"credential_type": "sas_token", "sas_key": account.sas}
     return AzureStore(
         container_name=container,
         account_name=account.name,
         endpoint=account.endpoint,
-        credential_type="access_key" if account.key else "sas_token",  # whatever else the environment offers
-        config=credential,
-        client_options={"allow_http": account.is_local, "timeout": TIMEOUT, "connect_timeout": TIMEOUT / 3},
+        config=credential,  # names its type: that one, whatever else the environment offers
+        client_options={"allow_http": account.is_near, "timeout": TIMEOUT, "connect_timeout": TIMEOUT / 3},
         retry_config={"max_retries": RETRIES, "retry_timeout": RETRIES * TIMEOUT},
     )
 

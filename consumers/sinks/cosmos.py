@@ -20,7 +20,7 @@ from azure.cosmos.exceptions import (
 )
 
 from consumers.sinks import Changed, Document, Stored
-from consumers.sinks.account import LOOPBACK
+from consumers.sinks.account import is_near
 from consumers.verdicts import Later, Never, Reject, Retry
 
 DEADLINE = 10.0  # seconds for one operation with all its tries; the broker tries again later
@@ -150,7 +150,7 @@ class CosmosDocuments:
             retry_throttle_backoff_max=THROTTLED_FOR,
             retry_write=1,  # each kind of write recognises its own earlier try
             no_response_on_write=True,
-            enable_endpoint_discovery=self._host not in LOOPBACK,  # an emulator has no second region
+            enable_endpoint_discovery=not is_near(self._endpoint),  # an emulator has no second region
         )
         try:
             return await client.__aenter__()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from consumers.sinks.account import parse
 from consumers.sinks.blob import AzureBlobs
 from consumers.sinks.cosmos import CosmosDocuments
 from tests.runs import ScriptedJob
@@ -30,7 +31,7 @@ class Emulators(NamedTuple):
     document_account: DocumentAccount
 
     def blobs(self) -> AzureBlobs:
-        return AzureBlobs(self.blob_account.connection_string(), self.blob_account.container)
+        return AzureBlobs(parse(self.blob_account.connection_string()), self.blob_account.container)
 
     def documents(self) -> CosmosDocuments:
         return CosmosDocuments(*self.document_account)

@@ -14,6 +14,7 @@ import pytest
 
 from catalog import CATALOG, Queue
 from consumers import batch
+from consumers.amqp import Broker
 from consumers.dead import DeadLetters
 from consumers.events import Event
 from consumers.jobs import Sinks
@@ -76,11 +77,11 @@ def test_fault_09_a_run_longer_than_the_acknowledgement_timeout_runs_once(
             deliveries.append(event.id)
             return await handle(event)
 
-        publisher = ConfirmedPublisher(impatient.url, "publisher")
+        publisher = ConfirmedPublisher(Broker(impatient.url), "publisher")
         worker = Worker(
             queue,
             noted,
-            impatient.url,
+            Broker(impatient.url),
             DeadLetters(catalog.exchange, queue, publisher),
             process.meters,
             process.stopping,

@@ -1,5 +1,7 @@
 """What a consumer process says of a wrong environment, to the letter."""
 
+from pathlib import Path
+
 import pytest
 
 from consumers.settings import SettingsError, load
@@ -9,6 +11,24 @@ GOOD = {
     "DATA_LAKE_CONNECTION_STRING": "AccountName=lake;AccountKey=a2V5;EndpointSuffix=core.windows.net",
     "COSMOS_DB_ENDPOINT": "https://cosmos.example:443",
     "COSMOS_DB_KEY": "a2V5",
+}
+
+MOUNTED = {
+    "RABBITMQ_URL": "amqp://broker.example:5672/%2F",
+    "RABBITMQ_CREDENTIALS": "rabbitmq",
+    "DATA_LAKE_CONNECTION_STRING": "",
+    "DATA_LAKE_CONNECTION_STRING_FILE": "lake",
+    "COSMOS_DB_KEY": "",
+    "COSMOS_DB_KEY_FILE": "cosmos",
+    "METRICS_TOKEN_FILE": "token",
+}
+IDENTITY = {
+    "DATA_LAKE_CONNECTION_STRING": "",
+    "DATA_LAKE_ACCOUNT": "https://lake.blob.core.windows.net",
+    "COSMOS_DB_KEY": "",
+    "AZURE_CLIENT_ID": "client",
+    "AZURE_TENANT_ID": "tenant",
+    "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
 }
 
 FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
@@ -52,7 +72,51 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
         (
             "the environment of analytics-service has 2 problems:\n"
             "  COSMOS_DB_ENDPOINT is 'cosmos.example': give the account's https:// address\n"
-            "  COSMOS_DB_KEY is not set: give the account's key"
+            "  COSMOS_DB_KEY is not set: give the account's key, or a workload identity"
+        ),
+    ),
+    "a user beside a folder of credentials": (
+        "logging",
+        {"RABBITMQ_CREDENTIALS": "."},
+        (
+            "the environment of logging has 3 problems:\n"
+            "  RABBITMQ_URL points with a user at amqp://broker.example: give amqp://HOST:PORT/VHOST\n"
+            "  RABBITMQ_CREDENTIALS names what gives no secret: "
+            "username cannot be read (No such file or directory): mount the one that holds it\n"
+            "  RABBITMQ_CREDENTIALS names what gives no secret: "
+            "password cannot be read (No such file or directory): mount the one that holds it"
+        ),
+    ),
+    "no secret where files should hold it": (
+        "risk-analytics",
+        {**MOUNTED, "RABBITMQ_CREDENTIALS": ""},
+        (
+            "the environment of risk-analytics has 4 problems:\n"
+            "  RABBITMQ_URL points at amqp://broker.example: give amqp://USER:PASSWORD@HOST:PORT/VHOST\n"
+            "  METRICS_TOKEN_FILE names what gives no secret: "
+            "token cannot be read (No such file or directory): mount the one that holds it\n"
+            "  DATA_LAKE_CONNECTION_STRING_FILE names what gives no secret: "
+            "lake cannot be read (No such file or directory): mount the one that holds it\n"
+            "  COSMOS_DB_KEY_FILE names what gives no secret: "
+            "cosmos cannot be read (No such file or directory): mount the one that holds it"
+        ),
+    ),
+    "an account without an identity": (
+        "risk-analytics",
+        {**IDENTITY, "AZURE_CLIENT_ID": "", "AZURE_TENANT_ID": ""},
+        (
+            "the environment of risk-analytics has 2 problems:\n"
+            "  DATA_LAKE_ACCOUNT needs a workload identity, without AZURE_CLIENT_ID, AZURE_TENANT_ID: "
+            "label the pod azure.workload.identity/use=true, and the webhook sets it\n"
+            "  COSMOS_DB_KEY is not set: give the account's key, or a workload identity"
+        ),
+    ),
+    "two ways to the lake": (
+        "logging",
+        {"DATA_LAKE_ACCOUNT": "https://lake.blob.core.windows.net"},
+        (
+            "the environment of logging has 1 problem:\n"
+            "  DATA_LAKE_ACCOUNT and DATA_LAKE_CONNECTION_STRING are both set: give one of them"
         ),
     ),
     "several at once": (
@@ -80,6 +144,46 @@ def test_a_good_environment_is_read() -> None:
     assert ("127.0.0.1", 3014) == (settings.host, settings.port)
     assert "sesame" not in repr(settings)
     assert "a2V5" not in repr(settings)
+
+
+def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a cluster mounts them, with or without a line end; an address without a user goes with a folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rabbitmq").mkdir()
+    for name, text in {"rabbitmq/username": "logging-2", "rabbitmq/password": "p@s:s/w%rd\n"}.items():
+        (tmp_path / name).write_text(text)
+    for name in ("lake", "cosmos", "token"):
+        (tmp_path / name).write_text(f"the {name}\n")
+
+    settings = load("risk-analytics", {**GOOD, **MOUNTED})
+    login = settings.broker.parameters().credentials
+
+    assert ("logging-2", "p@s:s/w%rd") == (login.username, login.password)
+    assert "the lake" == settings.data_lake_connection_string
+    assert "the cosmos" == settings.cosmos_key
+    assert "the token" == settings.metrics_token
+
+
+def test_an_empty_file_is_no_secret(tmp_path: Path) -> None:
+    """One fault, and not a second one that says the same."""
+    (tmp_path / "lake").write_text("\n")
+
+    with pytest.raises(SettingsError) as caught:
+        load("logging", {**GOOD, "DATA_LAKE_CONNECTION_STRING_FILE": str(tmp_path / "lake")})
+
+    assert (
+        "the environment of logging has 1 problem:\n"
+        f"  DATA_LAKE_CONNECTION_STRING_FILE names what gives no secret: {tmp_path}/lake is empty: "
+        "mount the one that holds it"
+    ) == str(caught.value)
+
+
+def test_a_workload_identity_needs_no_secret() -> None:
+    """The address of the account is enough where the pod has an identity."""
+    settings = load("risk-analytics", {**GOOD, **IDENTITY})
+
+    assert "https://lake.blob.core.windows.net" == settings.data_lake_account
+    assert ("", "") == (settings.data_lake_connection_string, settings.cosmos_key)
 
 
 @pytest.mark.parametrize("case", FAULTS)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,14 @@ import pytest
 from catalog import CATALOG, Catalog
 from catalog.broker import Capabilities
 from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, REJECTED, RETRIED
+from consumers.amqp import Broker
 from consumers.dead import DeadLetters
 from consumers.events import Event
 from consumers.metrics import Meters
 from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Later, Never, Reject, Retry
 from consumers.worker import Handler, Worker
+from infra.broker_api import put
 from tests.brokers import LiveBroker, lines
 from tests.samples import body_of
 
@@ -50,16 +53,16 @@ class Desk:
         return float(self.meters[metric].labels(self.queue.name, *labels)._value.get())
 
     @asynccontextmanager
-    async def working(self, handle: Handler, url: str | None = None) -> AsyncIterator[Worker]:
+    async def working(self, handle: Handler, broker: Broker | None = None) -> AsyncIterator[Worker]:
         """Run the worker until the block ends, then stop it in order."""
-        publisher = ConfirmedPublisher(self.broker.url, f"{self.queue.name} publisher")
+        publisher = ConfirmedPublisher(Broker(self.broker.url), f"{self.queue.name} publisher")
 
         async def noted(event: Event) -> bool:
             self.seen.append(event.id)
             return await handle(event)
 
         dead = DeadLetters(self.catalog.exchange, self.queue, publisher)
-        worker = Worker(self.queue, noted, url or self.broker.url, dead, self.meters, self.stopping)
+        worker = Worker(self.queue, noted, broker or Broker(self.broker.url), dead, self.meters, self.stopping)
         running = asyncio.create_task(worker.run())
         try:
             yield worker
@@ -363,10 +366,39 @@ def test_a_wrong_password_is_named_without_being_shown(desk: Callable[..., Desk]
         d = desk()
         user, _, rest = d.broker.url.removeprefix("amqp://").partition(":")
         wrong = f"amqp://{user}:sesame@{rest.partition('@')[2]}"
-        async with d.working(written, url=wrong) as worker:
+        async with d.working(written, Broker(wrong)) as worker:
             await until(lambda: "refuses user" in worker.trouble)
-            assert f"refuses user '{user}': check the password and vhost in RABBITMQ_URL" in worker.trouble
+            assert f"refuses user '{user}': check the vhost in RABBITMQ_URL, and the password there" in worker.trouble
             assert "sesame" not in worker.trouble
+
+    run(story())
+
+
+def test_a_rotated_password_is_taken_at_the_next_connect(desk: Callable[..., Desk], tmp_path: Path) -> None:
+    """A file that changes needs no restart, whatever characters the password has; a missing one is waited for."""
+
+    async def story() -> None:
+        d = desk()
+        user = f"{d.queue.name}_user"
+        place = d.broker.url.rpartition("@")[2]
+        folder = tmp_path / "credentials"
+
+        def rotate(password: str) -> None:
+            put(d.broker.api, f"users/{user}", {"tags": ""}, password)
+            put(d.broker.api, f"permissions/%2F/{user}", {"configure": "^$", "write": "^$", "read": ".*"}, "")
+            d.broker.drop_connections(f"{d.queue.name} consumer")
+            (folder / "password").write_text(password)
+
+        async with d.working(written, Broker(f"amqp://{place}", folder)) as worker:
+            await until(lambda: "RABBITMQ_CREDENTIALS cannot be read" in worker.trouble)
+            folder.mkdir()
+            (folder / "username").write_text(user)
+            for password in ("first", "p@ss:w/o%20r d#?&ü"):
+                rotate(password)
+                d.publish(password)
+                await until(lambda password=password: password in d.seen)
+                assert not worker.trouble
+        assert 2 == d.count(CONSUMED)
 
     run(story())
 

@@ -14,6 +14,7 @@ import pytest
 
 from consumers import lake
 from consumers.events import Event
+from consumers.sinks.account import parse
 from consumers.sinks.blob import AzureBlobs
 from oncall.runs import Ledger
 from tests.brokers import eventually
@@ -46,7 +47,7 @@ def evaluations() -> list[Event]:
 
 
 async def fill(stand: Stand, events: list[Event]) -> None:
-    write = lake.handler(AzureBlobs(stand.blobs, stand.catalog.store("data_lake.container").name))
+    write = lake.handler(AzureBlobs(parse(stand.blobs), stand.catalog.store("data_lake.container").name))
     places = asyncio.Semaphore(32)
 
     async def one(event: Event) -> None:

@@ -33,7 +33,7 @@ def wire(azurite: BlobAccount) -> Iterator[Wire]:
 
 @pytest.fixture
 def over_wire(azurite: BlobAccount, wire: Wire) -> Callable[[], Blobs]:
-    return lambda: AzureBlobs(azurite.connection_string(wire.url), azurite.container)
+    return lambda: AzureBlobs(parse(azurite.connection_string(wire.url)), azurite.container)
 
 
 def sas(azurite: BlobAccount) -> str:
@@ -54,13 +54,13 @@ def by_signature(azurite: BlobAccount, signature: str) -> str:
 class TestAzureBlobs(BlobContract):
     @pytest.fixture
     def make(self, azurite: BlobAccount) -> Callable[[], Blobs]:
-        return lambda: AzureBlobs(azurite.connection_string(), azurite.container)
+        return lambda: AzureBlobs(parse(azurite.connection_string()), azurite.container)
 
 
 class TestAzureBlobsBySignature(BlobContract):
     @pytest.fixture
     def make(self, azurite: BlobAccount) -> Callable[[], Blobs]:
-        return lambda: AzureBlobs(by_signature(azurite, sas(azurite)), azurite.container)
+        return lambda: AzureBlobs(parse(by_signature(azurite, sas(azurite))), azurite.container)
 
 
 def refused(make: Callable[[], Blobs]) -> Retry:
@@ -117,7 +117,7 @@ def test_a_store_that_is_away_is_unavailable(azurite: BlobAccount) -> None:
     (port,) = servers.free_ports(1)
     text = azurite.connection_string(f"http://127.0.0.1:{port}")
 
-    verdict = refused(lambda: AzureBlobs(text, azurite.container))
+    verdict = refused(lambda: AzureBlobs(parse(text), azurite.container))
 
     assert Later.SINK_UNAVAILABLE == verdict.reason
     assert f"container 'risk' of 127.0.0.1:{port} does not answer" == verdict.detail
@@ -168,7 +168,7 @@ def test_a_short_trouble_is_not_even_noticed(over_wire: Callable[[], Blobs], wir
 
 def test_an_absent_container_is_named_with_the_next_step(azurite: BlobAccount) -> None:
     """A consumer never creates one."""
-    verdict = refused(lambda: AzureBlobs(azurite.connection_string(), "nope"))
+    verdict = refused(lambda: AzureBlobs(parse(azurite.connection_string()), "nope"))
 
     assert Later.SINK_REFUSED == verdict.reason
     place = f"container 'nope' of {azurite.host.removeprefix('http://')}"
@@ -179,7 +179,7 @@ def test_a_wrong_key_is_refused_and_not_shown(azurite: BlobAccount) -> None:
     """The message says where to look."""
     wrong = azurite._replace(key="c2VzYW1l")
 
-    verdict = refused(lambda: AzureBlobs(wrong.connection_string(), azurite.container))
+    verdict = refused(lambda: AzureBlobs(parse(wrong.connection_string()), azurite.container))
 
     assert Later.SINK_REFUSED == verdict.reason
     assert verdict.detail.endswith("refuses (403 AuthorizationFailure): check the connection string")
@@ -192,7 +192,7 @@ def test_a_signature_is_never_shown(azurite: BlobAccount) -> None:
         f"BlobEndpoint={azurite.host}/{azurite.name};AccountName={azurite.name};SharedAccessSignature={sas(azurite)}x"
     )
 
-    verdict = refused(lambda: AzureBlobs(text, azurite.container))
+    verdict = refused(lambda: AzureBlobs(parse(text), azurite.container))
 
     assert Later.SINK_REFUSED == verdict.reason
     assert "sig=" not in str(verdict)
@@ -210,7 +210,7 @@ def test_a_signature_is_never_shown(azurite: BlobAccount) -> None:
         ),
         (
             "AccountName=castiel;AccountKey=c2VzYW1l;BlobEndpoint=http://store.example/castiel",
-            ["the blob endpoint is 'http://store.example/castiel': http is for this machine only, give https://"],
+            ["the blob endpoint is 'http://store.example/castiel': http is for this machine and its cluster only, give https://"],
         ),
         (
             "AccountName=castiel;AccountKey=sesame",
@@ -232,7 +232,7 @@ def test_faults_of_a_connection_string_are_told_together(text: str, problems: li
     title = f"the storage connection string has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"
 
     with pytest.raises(ValueError, match="the storage connection string") as wrong:
-        AzureBlobs(text, "risk")
+        parse(text)
 
     assert "\n  ".join([title, *problems]) == str(wrong.value)
 
