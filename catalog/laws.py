@@ -17,6 +17,7 @@ CONTAINER = {
     "blob": (re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*"), "lower-case letters, digits and single '-'"),
     "cosmos": (re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,62}"), "letters, digits, '_' and '-'"),
 }
+DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")  # Kubernetes allows 63, and our objects add to it
 CRON = re.compile(r"(\S+\s+){4}\S+")
 CAMEL = re.compile(r"([A-Z][a-z0-9]+)+")
 
@@ -119,6 +120,10 @@ def _keys_unknown_to_handler(catalog: Catalog, queue: Queue) -> Iterator[str]:
 
 
 def _of_service(catalog: Catalog, service: Service) -> Iterator[str]:
+    if not DNS_LABEL.fullmatch(service.name):
+        yield f"service {service.name!r}: it is a host's name too, 1 to 40 lower-case letters, digits and, inside, '-'"
+    if service.rss < 1:
+        yield f"service {service.name}: rss is {service.rss}: measure a process under load, in MiB; its limits follow"
     if not catalog.queues_of(service.name):
         yield f"service {service.name} has no queue: a service without work is not deployed; remove it or give it one"
     for unknown in sorted(set(service.stores) - {store.setting for store in catalog.stores}):

@@ -13,6 +13,7 @@ RISK_ANALYTICS = Service(
     replicas=1,
     most_replicas=4,
     sink_rate=COSMOS_RATE,
+    rss=111,
     stores=("data_lake.container", "cosmos_db.containers.risk_snapshots", "cosmos_db.containers.batch_job_runs"),
     publishes=("workflow.job.completed", "workflow.job.failed", "workflow.job.trigger"),
 )
@@ -22,6 +23,7 @@ LOGGING = Service(
     replicas=1,
     most_replicas=6,
     sink_rate=BLOB_RATE,
+    rss=89,
     stores=("data_lake.container",),
 )
 ANALYTICS = Service(
@@ -30,6 +32,7 @@ ANALYTICS = Service(
     replicas=1,
     most_replicas=4,
     sink_rate=COSMOS_RATE,
+    rss=52,
     stores=("cosmos_db.containers.usage_ml",),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -79,6 +80,11 @@ class Queue:
         return CLOSING_TIME if self.slow else timedelta(seconds=8)
 
     @property
+    def backlog_per_replica(self) -> int:
+        """How many events one replica can be given and still keep the promise, even when each takes its longest."""
+        return self.prefetch * self.drain_within // self.longest_run
+
+    @property
     def lease(self) -> timedelta:
         """How long a silent worker keeps its run before another may take it over."""
         return max(self.longest_run / 60, timedelta(seconds=30))
@@ -125,7 +131,7 @@ class Service:
     """One Deployment: its port, how many replicas it has and may have, and what its sink stands in events per second.
 
     `stores` are the settings of the containers it reads or writes; `publishes` are the routing keys it may publish to
-    the shared exchange.
+    the shared exchange. `rss` is what a process was measured to hold in memory under load, in MiB.
     """
 
     name: str
@@ -133,8 +139,21 @@ class Service:
     replicas: int
     most_replicas: int
     sink_rate: float
+    rss: int
     stores: tuple[str, ...]
     publishes: tuple[str, ...] = ()
+
+    @property
+    def memory_request(self) -> int:
+        """MiB that a node keeps free for a replica: what it holds, and a quarter more for busier days."""
+        return math.ceil(1.25 * self.rss)
+
+    def memory_limit(self, bodies: int) -> int:
+        """MiB beyond which a replica is killed, of which `bodies` are those of all events that it may hold at once.
+
+        Twice what it was measured to hold: what grows beyond that leaks, and to end it early costs nobody an event.
+        """
+        return 2 * self.rss + bodies
 
 
 @dataclass(frozen=True, kw_only=True)

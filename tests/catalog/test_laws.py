@@ -95,6 +95,14 @@ BROKEN: dict[str, tuple[Callable[[], Catalog], str]] = {
         lambda: replace(CATALOG, queues=(LAKE, AUDIT, USAGE)),
         "service risk-analytics has no queue: a service without work is not deployed; remove it or give it one",
     ),
+    "a service that no host can be called": (
+        lambda: replace(CATALOG, services=first(CATALOG.services, name="Risk_Analytics")),
+        "service 'Risk_Analytics': it is a host's name too, 1 to 40 lower-case letters, digits and, inside, '-'",
+    ),
+    "a service that was not measured": (
+        lambda: replace(CATALOG, services=first(CATALOG.services, rss=0)),
+        "service risk-analytics: rss is 0: measure a process under load, in MiB; its limits follow",
+    ),
     "too many replicas": (
         lambda: replace(CATALOG, services=first(CATALOG.services, replicas=9)),
         "replicas.risk-analytics is 9: it is 1 to 4 (`most_replicas` in catalog/services.py)",
