@@ -14,6 +14,8 @@ import pika
 import requests
 from pika.exceptions import AMQPError
 
+from infra.differences import hidden, hiding
+
 if TYPE_CHECKING:  # see infra/broker.py
     from infra.topology import Body
 
@@ -171,12 +173,5 @@ def _check_unchanged(path: str, body: Body, live: Body) -> None:
 
 def _check_not_hidden(api: Api, ours: Body) -> None:
     """Only one policy applies to a queue: a platform's `.*` of higher priority silently removes our limits."""
-    queue = ours["name"]
-    for other in api.get("policies/%2F"):
-        stronger = other["name"] != queue and other["priority"] >= ours["priority"]
-        if stronger and other["apply-to"] in ("all", "queues", "quorum_queues") and re.search(other["pattern"], queue):
-            raise Refused(
-                f"policy {other['name']} (pattern {other['pattern']}, priority {other['priority']}) hides ours of queue"
-                f" {queue} (priority {ours['priority']}), and with it the delivery limit and the dead letters:"
-                f" give it a priority below {ours['priority']} or a pattern that leaves {queue} out"
-            )
+    for other in hiding(api.get("policies/%2F"), ours["name"], ours["priority"]):
+        raise Refused(": ".join(hidden(ours["name"], ours["priority"], other)))

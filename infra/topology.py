@@ -46,6 +46,11 @@ class Topology:
     bindings: tuple[Object, ...]
 
     @property
+    def shared(self) -> Object:
+        """The exchange that others may use as well."""
+        return self.exchanges[0]
+
+    @property
     def objects(self) -> tuple[Object, ...]:
         return (
             *self.exchanges,
