@@ -17,6 +17,7 @@ from kubernetes import config
 from urllib3.exceptions import HTTPError
 
 MANAGER = "pulumi-kubernetes-standin"
+APPLY = "application/apply-patch+yaml"  # JSON is YAML
 LOOK_AGAIN = 0.2  # seconds
 
 Manifest = Mapping[str, Any]
@@ -55,18 +56,18 @@ class Cluster:
 
     def call(self, method: str, path: str, body: Manifest | None = None, **query: str) -> dict[str, Any]:
         """One request. Raises Refused."""
-        kind = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
+        applies = method == "PATCH"
         request = self._client.param_serialize(
             method,
             f"{path}?{urlencode(query)}",
-            header_params={"Accept": "application/json", "Content-Type": kind},
-            body=json.dumps(body) if body else None,
+            header_params={"Accept": "application/json", "Content-Type": APPLY if applies else "application/json"},
+            body=json.dumps(body) if applies else body,
             auth_settings=["BearerToken"],
         )
         try:
             answer = self._client.call_api(*request, _request_timeout=30)
             answer.read()
-        except HTTPError as fault:
+        except (HTTPError, config.ConfigException) as fault:
             raise Refused(0, f"configured Kubernetes cluster is unreachable: {fault}") from fault
         if answer.status >= 400:
             raise Refused(answer.status, _message(answer.data))

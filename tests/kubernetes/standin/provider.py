@@ -20,7 +20,7 @@ import os
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import wraps
 from typing import Any
@@ -223,6 +223,7 @@ def serve() -> None:
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(), server)
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
-    while server.wait_for_termination(timeout=1) and os.getppid() == engine:
-        pass
+    with suppress(KeyboardInterrupt):
+        while server.wait_for_termination(timeout=1) and os.getppid() == engine:
+            pass
     server.stop(grace=None)
