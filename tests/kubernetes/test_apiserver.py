@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
-import tools
-from tests.kubernetes.apiserver import ApiServer, Refused, pod_of
+from tests.kubernetes.apiserver import ApiServer, Refused, definitions, pod_of
+from tools.parts import PARTS
 
 pytestmark = pytest.mark.servers
 
@@ -68,15 +68,15 @@ def test_a_kind_that_nobody_defined_is_refused(api_server: ApiServer) -> None:
 
 
 def test_every_definition_is_established(api_server: ApiServer) -> None:
-    definitions = client.ApiextensionsV1Api(api_server.api).list_custom_resource_definition().items
+    served = client.ApiextensionsV1Api(api_server.api).list_custom_resource_definition().items
     established = {
         f"{definition.spec.group}_{definition.spec.names.plural}"
-        for definition in definitions
+        for definition in served
         for condition in definition.status.conditions
         if (condition.type, condition.status) == ("Established", "True")
     }
 
-    assert {file.stem for file in tools.folder("crds").glob("*.yaml")} == established
+    assert {file.stem for file in definitions()} == established
 
 
 def test_a_dry_run_changes_nothing(api_server: ApiServer) -> None:
@@ -116,4 +116,4 @@ def test_a_user_may_do_what_the_rules_say_and_nothing_else(api_server: ApiServer
 
 def test_the_server_announces_the_version_that_was_asked_for(api_server: ApiServer) -> None:
     """Clients compare it with what they support."""
-    assert "v1.34.4" == client.VersionApi(api_server.api).get_code().git_version
+    assert f"v{PARTS['kubernetes'].version}" == client.VersionApi(api_server.api).get_code().git_version
