@@ -63,6 +63,7 @@ def test_everything_is_told_of_an_empty_broker(any_broker: LiveBroker) -> None:
 
 CLASSIC = {"durable": True, "auto_delete": False, "arguments": {"x-queue-type": "classic"}}
 PLATFORM = {"pattern": "^drift.*usage|service$", "definition": {"expires": 5}, "apply-to": "all"}
+SHORT = {"definition": {"max-length": 5}}
 NOBODY = {"configure": "", "write": "", "read": ".*"}
 
 
@@ -132,7 +133,7 @@ CHANGES: Mapping[str, tuple[Callable[[LiveBroker], None], list[str]]] = {
     "policy changed": (
         lambda broker: broker.api.put(
             f"policies/%2F/{USAGE.dead}",
-            {"pattern": f"^{USAGE.dead}$", "priority": 10, "apply-to": "quorum_queues"} | {"definition": {"max-length": 5}},
+            {"pattern": f"^{USAGE.dead}$", "apply-to": "quorum_queues", "priority": 10, **SHORT},
         ),
         [
             (f"policy {USAGE.dead} has max-length 5 instead of nothing, has pattern ^{USAGE.dead}$ instead of"
