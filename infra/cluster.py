@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pulumi
 from pulumi import Output, Resource, ResourceOptions
@@ -11,12 +14,16 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from catalog import Service
 from catalog.broker import Capabilities
+from infra.broker import Broker, BrokerObject
+from infra.broker_crs import custom_resource
 from infra.cluster_settings import ClusterSettings
 from infra.files import Password
 from infra.place import OPERATOR_READS, Place, credentials_of
+from infra.pods import Pods
 from infra.settings import Settings
 from infra.stores import BlobContainer, CosmosContainer
 from infra.topology import Object, topology
+from infra.workload import Workload, WorkloadArgs
 
 After = Sequence[Resource]
 
@@ -26,13 +33,7 @@ class Cluster:
 
     def __init__(self, stack: Settings, settings: ClusterSettings) -> None:
         self.catalog, self.stack, self.settings = stack.catalog, stack, settings
-        provider = Provider(
-            "cluster",
-            context=settings.context or None,
-            cluster_identifier=stack.stack,  # a renamed context is no other cluster: nothing is made anew for it
-            enable_config_map_mutable=True,  # a board is changed where it is, else Grafana loses it for a moment
-        )
-        self.place = Place(stack.stack, settings.namespace, settings.broker, provider)
+        self.place = Place(stack.stack, settings.namespace, settings.broker, self._provider("cluster"))
         self.topology = topology(
             self.catalog,
             Capabilities.of(stack.broker_version),
@@ -43,34 +44,39 @@ class Cluster:
 
     def broker(self) -> list[Resource]:
         """All objects of the broker but the bindings that bring events, with the Secrets of its users."""
-        parts = self.topology
-        exchanges = self._objects([e for e in parts.exchanges if self._is_ours(e)], after=[], keep=True)
+        parts, operator = self.topology, self.settings.broker.operator
+        reached = [] if operator else [self._reached()]
+        shared = (
+            self._objects([parts.shared], after=reached, keep=True) if self.settings.broker.manages_exchange else []
+        )
+        dead = self._objects([other for other in parts.exchanges if other != parts.shared], after=reached)
         # Policies first: a queue is never without its limits, and while it is deleted it still tells what they are.
-        policies = self._objects(parts.policies, after=exchanges)
-        queues = self._objects(parts.queues, after=[*exchanges, *policies], keep=True)
-        users = self._objects(parts.users, after=[self._credentials(user.owner) for user in parts.users])
+        policies = self._objects(parts.policies, after=[*reached, *dead])
+        # The operator leaves a queue in place by itself.
+        queues = self._objects(parts.queues, after=policies, keep=not operator)
+        users = self._objects(parts.users, after=[*reached, *(self._credentials(user.owner) for user in parts.users)])
         return [
-            *self._objects(parts.dead_bindings, after=queues),
-            *self._objects(parts.permissions, after=[*users, *exchanges]),
+            *self._objects(parts.dead_bindings, after=[*dead, *queues]),
+            *self._objects(parts.permissions, after=[*users, *shared, *dead]),
         ]
 
     def stores(self) -> list[Resource]:
-        """The containers in accounts that exist."""
+        """The containers in accounts that exist; none where they are provisioned with the accounts."""
         sinks = self.settings.sinks
         if not sinks.create:
             return []
         connection_string = Output.secret(sinks.connection_string)
         account = Output.secret({"endpoint": sinks.cosmos_endpoint, "key": sinks.cosmos_key})
-        opts = ResourceOptions()
         return [
-            BlobContainer(store, connection_string, opts)
+            BlobContainer(store, connection_string, ResourceOptions())
             if store.kind == "blob"
-            else CosmosContainer(store, self.catalog.database, account, opts)
+            else CosmosContainer(store, self.catalog.database, account, ResourceOptions())
             for store in self.catalog.stores
         ]
 
     def service(self, service: Service, after: After) -> list[Resource]:
-        return []
+        pods = Pods(service=service, stack=self.stack, settings=self.settings, place=self.place)
+        return [Workload(WorkloadArgs(pods=pods, after=after), ResourceOptions())]
 
     def bindings(self, after: Sequence[After]) -> None:
         self._objects(self.topology.bindings, after=[resource for group in after for resource in group])
@@ -79,25 +85,70 @@ class Cluster:
         pass
 
     def export(self) -> None:
-        """Addresses as pods see them; from elsewhere they are reached through `kubectl port-forward`."""
-        pulumi.export("endpoints", {})
+        """Addresses as pods see them: from elsewhere `kubectl port-forward` leads there (docs/environments.md).
 
-    def _is_ours(self, exchange: Object) -> bool:
-        """The exchange of the dead letters is; the shared one only where the stack says so."""
-        return self.settings.broker.manages_exchange or exchange != self.topology.shared
+        Who has no administrator in the stack's settings gives their own to the operator's command.
+        """
+        pulumi.export("endpoints", Output.secret(self._endpoints()))
+
+    def _endpoints(self) -> dict[str, Any]:
+        """What oncall/endpoints.py reads."""
+        namespace, watching, sinks = self.settings.namespace, self.settings.watching.namespace, self.settings.sinks
+        broker, admin = self.settings.broker, self.settings.broker.admin
+        user, password = (admin.user, admin.password) if admin else ("", "")
+        amqp = urlsplit(broker.amqp)
+        return {
+            "amqp": f"{amqp.scheme}://{quote(user)}:{quote(password)}@{amqp.netloc}{amqp.path}"
+            if admin
+            else broker.amqp,
+            "management": {"url": admin.url if admin else broker.http, "user": user, "password": password},
+            # The services that the Prometheus operator makes for whatever it runs.
+            "prometheus": f"http://prometheus-operated.{watching}.svc:9090",
+            "alertmanager": f"http://alertmanager-operated.{watching}.svc:9093",
+            "blobs": {"connection_string": sinks.connection_string},
+            "cosmos": {"endpoint": sinks.cosmos_endpoint, "key": sinks.cosmos_key, "database": self.catalog.database},
+            "services": {
+                service.name: [f"http://{service.name}.{namespace}.svc:{service.port}"]
+                for service in self.catalog.services
+            },
+            "overrides": dict(self.stack.overrides),
+        }
+
+    def _provider(self, name: str, *, takes_over: bool = False) -> Provider:
+        return Provider(
+            name,
+            context=self.settings.context or None,
+            cluster_identifier=self.stack.stack,  # a context that is called otherwise is no other cluster
+            enable_config_map_mutable=True,  # a board is changed where it is, else Grafana loses it for a moment
+            upsert_existing_objects=takes_over or None,
+        )
 
     def _credentials(self, user: str) -> Secret:
         """Each password is in a Secret of its own: one of a new generation never touches those that are in use."""
-        return Secret(
-            f"credentials/{user}",
-            metadata=self.place.metadata(
-                credentials_of(user), of=user.rpartition("-")[0], component="credentials", labels=OPERATOR_READS
-            ),
-            string_data={"username": user, "password": self.passwords[user]},
-            immutable=True,
-            opts=self.place.opts(),
+        metadata = self.place.metadata(
+            credentials_of(user), of=user.rpartition("-")[0], component="credentials", labels=OPERATOR_READS
         )
+        text: dict[str, pulumi.Input[str]] = {"username": user, "password": self.passwords[user]}
+        return Secret(credentials_of(user), metadata=metadata, string_data=text, immutable=True, opts=self.place.opts())
+
+    def _reached(self) -> Broker:
+        return Broker("broker", Output.secret(self._api()), self.stack.broker_version, ResourceOptions())
+
+    def _api(self) -> dict[str, str]:
+        """The fields of broker_api.Api."""
+        admin = self.settings.broker.admin
+        if admin is None:
+            raise ValueError("broker.objects is api and nobody to change them: infra/cluster_settings.py refuses that")
+        return {"url": admin.url, "amqp": "", "user": admin.user, "password": admin.password}
 
     def _objects(self, wanted: Sequence[Object], after: After, *, keep: bool = False) -> list[Resource]:
         """`keep`: others may use the object too, or it holds messages, so that it outlives the stack."""
-        return []
+        if self.settings.broker.operator:
+            place = replace(self.place, provider=self._provider("kept", takes_over=True)) if keep else self.place
+            return [custom_resource(entry, place, after, keep=keep) for entry in wanted]
+        opts = ResourceOptions(depends_on=list(after), retain_on_delete=keep)
+        api = Output.secret(self._api())
+        return [
+            BrokerObject(entry, api, opts, password=self.passwords[entry.owner] if entry.owner else "")
+            for entry in wanted
+        ]
