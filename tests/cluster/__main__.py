@@ -1,0 +1,46 @@
+"""`python -m tests.cluster`: the whole scenario on a node of its own; its exit status tells of any loss."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+
+import tools
+from tests.cluster import inside, namespaces
+from tools.cache import ROOT, PartError
+from tools.parts import FOR_CLUSTER
+
+HOME = ROOT / ".local/cluster"
+
+
+def main() -> int:
+    """Exit codes: 0 all as planned, 1 something lost, doubled or left behind, 2 it cannot be run here."""
+    parser = argparse.ArgumentParser("python -m tests.cluster", description=__doc__)
+    parser.add_argument("--shell", action="store_true", help="a shell on the node instead of the scenario")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        return inside.main(HOME, shell=options.shell)
+    if obstacles := list(namespaces.obstacles()):
+        print(*obstacles, sep="\n", file=sys.stderr)
+        return 2
+    shutil.rmtree(HOME, ignore_errors=True)
+    began = time.monotonic()
+    try:
+        for part in FOR_CLUSTER:
+            tools.folder(part.name)
+    except PartError as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    command = [sys.executable, "-m", "tests.cluster", "--inside", *(["--shell"] if options.shell else [])]
+    status, remains = namespaces.run(command, f"cluster-{os.getpid()}")
+    shutil.rmtree(HOME / "node", ignore_errors=True)
+    print(f"left behind: {remains}; the whole took {time.monotonic() - began:.0f} s; logs: {HOME / 'logs'}")
+    return status or int(bool(remains))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
