@@ -21,6 +21,7 @@ from infra.broker import Broker, BrokerObject
 from infra.files import File, Password
 from infra.processes import Process
 from infra.programs import ADMIN, Programs, board_file, check_ports
+from infra.retire import Retirement
 from infra.settings import Settings
 from infra.stores import BlobContainer, CosmosContainer
 from infra.supervision import Supervisor, ours
@@ -54,7 +55,9 @@ class Local:
         # Policies first: a queue is never without its limits, and while it is deleted it still tells what they are.
         queues = self._objects(parts.queues, after=[*exchanges, *self._objects(parts.policies, after=exchanges)])
         users = self._objects(parts.users, after=reached)
+        retired = Retirement.over_the_api(parts.bindings, self.api, ResourceOptions(depends_on=reached))
         return [
+            retired,
             *self._objects(parts.dead_bindings, after=queues),
             *self._objects(parts.permissions, after=[*users, *exchanges]),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -168,11 +169,11 @@ CHANGES = {
     ),
     "binding added": (
         {"rabbitmq.data_lake.bindings": "risk.evaluated,ml.prediction.completed"},
-        {"binding/logging_data_lake/ml.prediction.completed": "create"},
+        {"binding/logging_data_lake/ml.prediction.completed": "create", "retired-bindings": "update"},
     ),
     "binding removed": (
         {"rabbitmq.bindings": "embedding.generated,llm.inference.completed"},
-        {"binding/analytics_service/ml.prediction.completed": "delete"},
+        {"binding/analytics_service/ml.prediction.completed": "delete", "retired-bindings": "update"},
     ),
     "threshold": (
         {"rabbitmq.data_lake.drain_within": "20m"},
@@ -189,6 +190,7 @@ CHANGES = {
         {
             "analytics-service-0": "update",
             "permissions/analytics-service-1": "update",
+            "retired-bindings": "update",
             **{name.replace(USAGE.name, "usage"): "create" for name in OBJECTS if USAGE.name in name},
             **{name: "delete" for name in OBJECTS if USAGE.name in name},
         },
@@ -231,6 +233,45 @@ def test_a_change_is_carried_out_while_the_rest_goes_on(stack: Stack) -> None:
 
     assert set(before) == set(stack.pids())
     assert [b"letter"] == [body for _, body in broker.take(USAGE.dead)]
+
+
+def order(stack: Stack) -> list[str]:
+    """What the last `up` did, one step after the other: "updated logging-0"."""
+    steps = re.findall(r"^ \S+ +\S+ (\S+) (created|updated|deleted) \(", stack.said[-1], re.MULTILINE)
+    return [f"{doing} {name}" for name, doing in steps]
+
+
+def test_new_credentials_come_before_their_users_change_and_old_ones_go_after(stack: Stack) -> None:
+    """Both users may log in while processes change, and only the new one afterwards."""
+    with changed(stack, {"credentials.generation": "2"}):
+        stack.up()
+
+        steps = order(stack)
+        for service in CATALOG.services:
+            new = [f"created {kind}/{service.name}-2" for kind in OF_A_USER]
+            old = [f"deleted {kind}/{service.name}-1" for kind in OF_A_USER]
+            changes = steps.index(f"updated {service.name}-0")
+            assert max(map(steps.index, new)) < changes < min(map(steps.index, old))
+        users = {row["name"] for row in broker_of(stack).api.get("users")}
+        assert {"admin", *(f"{service.name}-2" for service in CATALOG.services)} == users
+        for queue in CATALOG.queues:
+            assert 1 == broker_of(stack).consumers(queue.name)
+    stack.up()
+
+
+def test_a_key_that_is_taken_away_goes_before_its_service_changes(stack: Stack) -> None:
+    """The next version of a service may not know it any more."""
+    taken = "binding/analytics_service/ml.prediction.completed"
+    config = {"rabbitmq.bindings": "embedding.generated,llm.inference.completed", "rabbitmq.usage.prefetch": "20"}
+    with changed(stack, config):
+        stack.up()
+
+        steps = order(stack)
+        assert steps.index("updated retired-bindings") < steps.index("updated analytics-service-0")
+        assert f"deleted {taken}" in steps
+        bound = broker_of(stack).api.get("bindings/%2F/e/coder_events/q/analytics_service")
+        assert ["embedding.generated", "llm.inference.completed"] == sorted(row["routing_key"] for row in bound)
+    stack.up()
 
 
 def test_what_was_changed_by_hand_is_seen_and_mended(stack: Stack) -> None:
