@@ -82,7 +82,8 @@ def http(value: str) -> str:
 
 
 def https(value: str) -> str:
-    _address(value, ("https",), "https://NAME...")
+    """An address with TLS; an emulator's in the cluster may do without."""
+    _address(value, ("http", "https") if account.is_near(value) else ("https",), "https://NAME...")
     return value
 
 
