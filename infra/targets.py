@@ -8,8 +8,12 @@ from infra.program import Target
 from infra.settings import Settings
 
 
-def check(_stack: Settings) -> None:
-    """Look at a cluster and its broker before anything is made. Raises RunError with everything that is missing."""
+def check(stack: Settings) -> None:
+    """Look at what is there before anything is made. Raises RunError with everything that is missing or would break."""
+    if stack.cluster:
+        from infra import handover
+
+        handover.check(stack)
 
 
 def of(stack: Settings) -> Target:
