@@ -105,9 +105,7 @@ def read(reading: Reading, catalog: Catalog, stack: str) -> ClusterSettings:
         service.name for service in catalog.services if reading.switch(f"autoscaling.{service.name}")
     )
     namespace = reading.value("kubernetes.namespace", formats.label, "")
-    reading.need(
-        ["kubernetes.namespace"], "name the one that was made for this stack; it is never made or deleted here"
-    )
+    reading.need(["kubernetes.namespace"], "name the one that was made for this stack; never made or deleted here")
     by_tag = reading.switch("image.by_tag")
     if by_tag and stack == PRODUCTION:
         reading.faults.append(f"image.by_tag is on: stack {PRODUCTION} takes no tags, name the image by its digest")
@@ -142,7 +140,7 @@ def _broker(reading: Reading, namespace: str, autoscaled: Collection[str]) -> Br
         cluster_namespace=home,
         connection_secret=reading.value("broker.connection_secret", formats.object_name, ""),
         amqp=reading.value("broker.amqp", formats.amqp, f"amqp://{cluster}.{home}.svc:5672/%2F" if cluster else ""),
-        http=reading.value("broker.http", formats.http, f"http://{cluster}.{home}.svc:15672" if cluster else ""),
+        http=reading.value("broker.http", formats.management, f"http://{cluster}.{home}.svc:15672" if cluster else ""),
         admin=_admin(reading),
         manages_exchange=reading.switch("exchange.manage"),
     )
@@ -164,20 +162,20 @@ def _check_way_to_broker(reading: Reading, *, operator: bool) -> None:
         return
     if not ways:
         reading.faults.append(
-            "broker.cluster is missing: name the RabbitmqCluster, or for a broker outside the cluster the Secret that"
-            " leads to it: broker.connection_secret"
+            "broker.cluster is missing: name the RabbitmqCluster, or for a broker outside, as broker.connection_secret,"
+            " the Secret that leads to it"
         )
     if len(ways) == 2:
         reading.faults.append("broker.cluster and broker.connection_secret are both there: a stack has one broker")
     if reading.has("broker.cluster_namespace") and not reading.has("broker.cluster"):
         reading.faults.append("broker.cluster_namespace is of no use without broker.cluster: take it out")
     if any(reading.has(key) for key in ADMIN):
-        reading.need(ADMIN, f"{', '.join(ADMIN)} go together: give all three or none")
+        reading.need(ADMIN, f"{', '.join(ADMIN)} go together, all or none")
 
 
 def _admin(reading: Reading) -> Admin | None:
     admin = Admin(
-        url=reading.value("broker.admin_url", formats.http, ""),
+        url=reading.value("broker.admin_url", formats.management, ""),
         user=reading.value("broker.admin_user", formats.text, ""),
         password=reading.hidden("broker.admin_password", formats.text),
     )
@@ -186,7 +184,7 @@ def _admin(reading: Reading) -> Admin | None:
 
 def _broker_network(reading: Reading) -> str:
     if not reading.has("broker.cluster"):
-        why = "pods may talk only to whom they need; give the broker's network, such as 10.1.2.0/24"
+        why = "pods talk only to whom they have to; give the broker's network, as 10.1.2.0/24"
         reading.need(["network.broker"], why)
     return reading.value("network.broker", formats.cidr, "")
 
@@ -234,7 +232,7 @@ def _watching(reading: Reading) -> Watching:
         dashboard_label=reading.value("monitoring.dashboard_label", formats.one_label, ("grafana_dashboard", "1")),
         folder=reading.value("monitoring.folder", formats.text, ""),
         links=Links(
-            runbooks=reading.value("links.runbooks", formats.http, LINKS.runbooks),
-            grafana=reading.value("links.grafana", formats.http, LINKS.grafana),
+            runbooks=reading.value("links.runbooks", formats.link, LINKS.runbooks),
+            grafana=reading.value("links.grafana", formats.link, LINKS.grafana),
         ),
     )

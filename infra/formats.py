@@ -76,9 +76,16 @@ def amqp(value: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/%2F"
 
 
-def http(value: str) -> str:
-    parts = _address(value, ("http", "https"), "http://HOST:15672")
-    return value.rstrip("/") if parts.path else value
+def management(value: str) -> str:
+    """An address of the broker's management API."""
+    _address(value, ("http", "https"), "http://HOST:15672")
+    return value.rstrip("/")
+
+
+def link(value: str) -> str:
+    """What addresses for people begin with."""
+    _address(value, ("http", "https"), "https://HOST/...")
+    return value.rstrip("/")
 
 
 def https(value: str) -> str:
@@ -110,7 +117,10 @@ def connection(value: str) -> str:
             f"lacks {' and '.join(missing)}: copy the whole connection string of the storage account"
             " (Azure portal, Access keys)"
         )
-    account.parse(value)
+    try:
+        account.parse(value)
+    except ValueError as error:  # a title, then a line for each fault
+        raise ValueError("has faults: " + "; ".join(line.strip() for line in str(error).splitlines()[1:])) from None
     return value.strip()
 
 
