@@ -10,12 +10,24 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from tools.cache import ROOT
 
 LONGEST = 120  # seconds for one command
 QUIET = ("same", "read", "refresh")  # steps that change nothing
+
+
+class Step(NamedTuple):
+    """What is done to one resource; `kind` is the last part of its type, e.g. Deployment or BrokerObject."""
+
+    doing: str
+    kind: str
+    name: str
+
+    @classmethod
+    def of(cls, step: Mapping[str, str]) -> Self:
+        return cls(step["op"], step["urn"].split("::")[2].rpartition(":")[2], step["urn"].rpartition("::")[2])
 
 
 @dataclass(frozen=True)
@@ -27,17 +39,14 @@ class Stack:
     env: Mapping[str, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
-    @classmethod
-    def created(cls, folder: Path, name: str, env: Mapping[str, str]) -> Self:
-        """The stack with the settings that the repository has for it, and nothing made yet."""
-        (folder / "infra").mkdir(parents=True)
-        (folder / "state").mkdir()
-        shutil.copy(ROOT / "infra/__main__.py", folder / "infra")
-        for file in ("Pulumi.yaml", f"Pulumi.{name}.yaml"):
-            shutil.copy(ROOT / file, folder)
-        stack = cls(folder, name, env)
-        stack.run("stack", "select", "--create", name)
-        return stack
+    def prepare(self) -> None:
+        """Write the project with the settings that the repository has for the stack; nothing is made of it yet."""
+        (self.folder / "infra").mkdir(parents=True)
+        (self.folder / "state").mkdir()
+        shutil.copy(ROOT / "infra/__main__.py", self.folder / "infra")
+        for file in ("Pulumi.yaml", f"Pulumi.{self.name}.yaml"):
+            shutil.copy(ROOT / file, self.folder)
+        self.run("stack", "select", "--create", self.name)
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
@@ -55,12 +64,15 @@ class Stack:
     def unset(self, *keys: str) -> None:
         self.run("config", "rm-all", "--stack", self.name, *keys)
 
-    def preview(self, *options: str) -> dict[str, str]:
-        """{resource name: what would be done to it}, unchanged ones left out."""
+    def plan(self, *options: str) -> list[Step]:
+        """What an `up` would do, unchanged resources left out, in no order."""
         said = self.run("preview", "--stack", self.name, "--json", *options)
         steps = json.loads(said[said.index("{\n") : said.rindex("\n}") + 2])["steps"]
-        named = {step["urn"].rpartition("::")[2]: step["op"] for step in steps}
-        return {name: doing for name, doing in named.items() if doing not in QUIET}
+        return [step for step in map(Step.of, steps) if step.doing not in QUIET]
+
+    def preview(self, *options: str) -> dict[str, str]:
+        """{resource name: what would be done to it}, unchanged ones left out."""
+        return {step.name: step.doing for step in self.plan(*options)}
 
     def problem(self, *options: str) -> list[str]:
         """What a failing preview tells, as lines."""

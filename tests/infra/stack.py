@@ -33,7 +33,8 @@ class Stack(stacks.Stack):
 
     @classmethod
     def made(cls, folder: Path, **config: str) -> Stack:
-        stack = cls.created(folder, "local", {})
+        stack = cls(folder, "local")
+        stack.prepare()
         stack.set({"local.home": "home", **config})
         return stack
 

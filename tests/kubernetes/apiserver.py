@@ -150,14 +150,17 @@ def _install_definitions(server: ApiServer) -> None:
         list(pool.map(lambda file: create(data=file.read_bytes()), files))
     wanted = {tuple(file.stem.split("_")) for file in files}
 
-    def missing() -> set[tuple[str, ...]]:
+    def served() -> dict[tuple[str, ...], str]:
         groups = server.request("GET", "/apis", headers={"Accept": DISCOVERY})["items"]
-        return wanted - {
-            (group["metadata"]["name"], resource["resource"])
+        found = {
+            (group["metadata"]["name"], resource["resource"]): version["version"]
             for group in groups for version in group["versions"] for resource in version["resources"]
         }  # fmt: skip
+        return {kind: found[kind] for kind in wanted} if wanted <= found.keys() else {}
 
-    eventually(lambda: not missing(), 30)
+    for (group, plural), version in eventually(served, 30).items():  # what is announced may not be stored yet
+        address = f"{server.url}/apis/{group}/{version}/{plural}?limit=1"
+        eventually(lambda address=address: server.session.get(address, timeout=5).ok, 30)
 
 
 def _etcd(home: Path, port: int, peers: int) -> Server:

@@ -1,47 +1,63 @@
-"""A stack of target kubernetes on the API server of the tests: its settings, and what each `up` did in which order."""
+"""A stack of target kubernetes on the API server of the tests: its settings, what each `up` did, and what is there."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any
 
 import yaml
 
 from tests import stacks
 from tests.kubernetes.apiserver import ApiServer
+from tests.stacks import QUIET, Step
 
 PLUGIN = "pulumi-resource-kubernetes"  # the official one where it is on PATH, else the stand-in
+APPS = "apps/v1"
+# Every kind of object that a stack makes, by version.
+KINDS = {
+    "v1": ("configmaps", "secrets", "serviceaccounts", "services"),
+    APPS: ("deployments",),
+    "policy/v1": ("poddisruptionbudgets",),
+    "networking.k8s.io/v1": ("networkpolicies",),
+    "rbac.authorization.k8s.io/v1": ("roles", "rolebindings"),
+    "keda.sh/v1alpha1": ("scaledobjects", "triggerauthentications"),
+    "monitoring.coreos.com/v1": ("podmonitors", "prometheusrules", "servicemonitors"),
+    "rabbitmq.com/v1beta1": (
+        "bindings", "exchanges", "permissions", "policies", "queues", "topicpermissions", "users",
+    ),
+}  # fmt: skip
 
 
-class Step(NamedTuple):
-    """What was done to one resource; `kind` is the last part of its type, e.g. Deployment or BrokerObject."""
-
-    doing: str
-    kind: str
-    name: str
-
-
+@dataclass(frozen=True, kw_only=True)
 class ClusterStack(stacks.Stack):
     """A stack whose namespace is in a real API server, on which nothing runs: so nothing is awaited."""
 
+    server: ApiServer
+    namespace: str
+
     @classmethod
-    def made(cls, folder: Path, name: str, server: ApiServer, config: Mapping[str, str] | None = None) -> Self:
+    def made(cls, folder: Path, name: str, server: ApiServer, config: Mapping[str, str] | None = None) -> ClusterStack:
         """The repository's stack `name` in a namespace of its own, with `config` on top."""
         env = {
             "KUBECONFIG": str(server.kubeconfig),
             "STANDIN_AWAIT": "off",
             "PULUMI_DEBUG_COMMANDS": "true",  # for --event-log
         }
-        stack = cls.created(folder, name, env)
-        if not shutil.which(PLUGIN):
-            project = yaml.safe_load((folder / "Pulumi.yaml").read_text())
-            plugin = {"name": "kubernetes", "path": str(Path(__file__).parent / "standin")}
-            (folder / "Pulumi.yaml").write_text(yaml.safe_dump(project | {"plugins": {"providers": [plugin]}}))
-        stack.set({"kubernetes.namespace": server.namespace(), **(config or {})})
+        stack = cls(folder=folder, name=name, env=env, server=server, namespace=server.namespace())
+        stack.prepare()
+        stack.set({"kubernetes.namespace": stack.namespace, **(config or {})})
         return stack
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not shutil.which(PLUGIN):
+            file = self.folder / "Pulumi.yaml"
+            plugin = {"name": "kubernetes", "path": str(Path(__file__).parent / "standin")}
+            file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"plugins": {"providers": [plugin]}}))
 
     def up(self, *options: str) -> list[Step]:
         """Everything that was done, in the order in which it was finished; what was said is kept in `said`."""
@@ -49,13 +65,39 @@ class ClusterStack(stacks.Stack):
         log.unlink(missing_ok=True)
         command = ("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log))
         self.said.append(self.run(*command, *options))
-        finished = [
-            event["resOutputsEvent"]["metadata"]
-            for event in map(json.loads, log.read_text().splitlines())
-            if "resOutputsEvent" in event
-        ]
-        return [
-            Step(done["op"], done["type"].rpartition(":")[2], done["urn"].rpartition("::")[2])
-            for done in finished
-            if done["op"] not in stacks.QUIET
-        ]
+        events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
+        steps = [Step.of(event["metadata"]) for event in events if event]
+        return [step for step in steps if step.doing not in QUIET]
+
+    def path(self, version: str, kind: str, name: str = "") -> str:
+        """Where one of our objects is served, or the list of them."""
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        return f"{root}/namespaces/{self.namespace}/{kind}{'/' if name else ''}{name}"
+
+    def objects(self, version: str, kind: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.server.request("GET", self.path(version, kind))["items"]
+        return found
+
+    def versions(self) -> dict[str, str]:
+        """{Kind/name: resource version} of everything in the namespace; the version changes with every write."""
+        kinds = [(version, kind) for version, kinds in KINDS.items() for kind in kinds]
+        lists = [self.server.request("GET", self.path(*kind)) for kind in kinds]
+        return {
+            f"{found['kind'].removesuffix('List')}/{entry['metadata']['name']}": entry["metadata"]["resourceVersion"]
+            for found in lists
+            for entry in found["items"]
+        }
+
+    def scale(self, deployment: str, replicas: int, manager: str = "kubectl") -> None:
+        """As `kubectl scale` and an autoscaler do it: an update of the scale, which takes the field over."""
+        self.server.request(
+            "PATCH",
+            self.path(APPS, "deployments", deployment) + "/scale",
+            params={"fieldManager": manager},
+            json={"spec": {"replicas": replicas}},
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+
+    def replicas(self, deployment: str) -> int:
+        found: int = self.server.request("GET", self.path(APPS, "deployments", deployment))["spec"]["replicas"]
+        return found

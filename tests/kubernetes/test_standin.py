@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.kubernetes.apiserver import ApiServer
-from tests.kubernetes.stack import ClusterStack, Step
+from tests.kubernetes.stack import ClusterStack
 from tests.kubernetes.standin.cluster import MANAGER, Cluster, NotReady, Refused
+from tests.stacks import Step
 
 pytestmark = pytest.mark.servers
 
@@ -157,7 +159,7 @@ def test_what_exists_and_is_not_ready_is_in_the_state(
     """The engine is told of it as such: the next `up` waits again, and `destroy` deletes it."""
     stack = ClusterStack.made(tmp_path_factory.mktemp("late"), "dev", api_server)
     (stack.folder / "infra/__main__.py").write_text(PROGRAM.replace("NAMESPACE", namespace))
-    awaiting = ClusterStack(stack.folder, stack.name, {**stack.env, "STANDIN_AWAIT": "on"})
+    awaiting = replace(stack, env={**stack.env, "STANDIN_AWAIT": "on"})
 
     said = awaiting.run("up", "--stack", "dev", "--yes", "--skip-preview", fails=True)
     assert "Queue late is not ready after 1 s" in said

@@ -34,6 +34,7 @@ from tests.kubernetes.standin.cluster import Cluster, NotReady, Refused
 from tests.kubernetes.standin.values import cut, differences, marked, plain, secret, unknown
 
 VERSION = "4.34.2"  # that of the SDK whose requests it answers
+ON = ("true", True)  # how the SDK and the engine hand over a setting
 USUAL_TIMEOUT = 600.0  # seconds, where a resource sets none
 CONTENTS = ("data", "stringData", "binaryData", "type", "immutable")
 REPLACED = {"Deployment": ("spec.selector",), "Secret": CONTENTS, "ConfigMap": CONTENTS}
@@ -96,7 +97,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Diff(self, request: Any, _context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         old, new = plain(_dict(request.old_inputs)), plain(_dict(request.news))
         kind = new["kind"]
-        may_change = self.settings.get(f"enable{kind}Mutable") in ("true", True) and not old.get("immutable")
+        may_change = self.settings.get(f"enable{kind}Mutable") in ON and not old.get("immutable")
         return self._diff(old, new, (*ALWAYS_REPLACED, *(() if may_change else REPLACED.get(kind, ()))))
 
     @staticmethod
@@ -121,6 +122,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Create(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.CreateResponse:
         inputs = _dict(request.properties)
         manifest = plain(inputs)
+        takes_over = self.settings.get("upsertExistingObjects") in ON
+        if not (request.preview or takes_over) and self.cluster.get(manifest):
+            raise Refused(409, f"{manifest['kind']} {_id(manifest)} already exists, and nobody said to take it over")
         with _kept(context, _id(manifest), inputs):
             live = self._applied(manifest, request)
         return provider_pb2.CreateResponse(id=_id(manifest), properties=_outputs(live, inputs))
