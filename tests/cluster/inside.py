@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from catalog import CATALOG
 from tests.cluster import images, operators, world
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.node import Node
+from tests.cluster.pods import Pods
 from tests.cluster.programs import Failed, Programs
+from tests.cluster.publishing import Stream, messages
+from tests.cluster.report import Report
+from tests.cluster.scenario import EVENTS, USUAL, Story
 from tests.cluster.servers import NAMES, NAMESPACE, Servers, names
+from tests.cluster.stack import NodeStack
 from tools import folder
 
 
@@ -25,21 +32,25 @@ def main(home: Path, *, shell: bool) -> int:
 
 
 def _told(home: Path, *, shell: bool) -> int:
-    logs, work = home / "logs", home / "node"
-    programs = Programs(logs)
-    node = Node(work, programs, images.pause(work / "images"))
-    servers = Servers(programs)
+    report, work = Report(), home / "node"
+    node = Node(work, Programs(home / "logs"), images.pause(work / "images"))
+    servers, image = Servers(node.programs), images.consumers(work / "images")
     try:
-        node.start()
+        node.start(image)
+        report.say("the node is Ready and has the image")
         node.kubectl.apply(_namespace(), *names())
         servers.start()
         operators.start(node)
+        report.say("broker, stores and operators are ready")
+        stack = NodeStack.on(node, servers, image, work / "stack")
+        if shell:
+            return subprocess.call(["bash"], env={**os.environ, "KUBECONFIG": str(node.kubeconfig)})
+        stream = Stream(servers.amqp, CATALOG.exchange.name, messages(CATALOG, EVENTS), USUAL)
+        pods = Pods(Kubectl(node.kubeconfig, NAMESPACE), node.programs)
+        return Story(node, servers, stack, report, pods, stream).tell()
     except Failed as failure:
         print(failure, file=sys.stderr)
         return 1
-    if shell:
-        return subprocess.call(["bash"], env={**os.environ, "KUBECONFIG": str(node.kubeconfig)})
-    return 0
 
 
 def _namespace() -> dict[str, Any]:

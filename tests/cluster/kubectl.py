@@ -40,6 +40,9 @@ class Kubectl:
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.run("apply", "--server-side", "--force-conflicts", "-f", "-", given=json.dumps(listed))
 
+    def patch(self, kind: str, name: str, change: dict[str, Any]) -> None:
+        self.run("patch", kind, name, "--type=merge", "--patch", json.dumps(change))
+
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
         answer = self.run("get", kind, name, "--ignore-not-found", "-o", "json")
         found: dict[str, Any] | None = json.loads(answer) if answer else None

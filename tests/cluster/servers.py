@@ -18,13 +18,14 @@ from tests.cluster.world import ADDRESS
 from tools import servers
 from tools.foreground import LOOPBACK, Server, answers, write_files
 
-NAMESPACE = "bi-risk"
+NAMESPACE = "bi-risk-dev"
 DATA = Path("/run/servers")  # in memory, and gone with the namespaces
 PORTS = {  # by the name that pods and programs of the node know it by
     "rabbitmq": {"amqp": 5672, "http": 15672},
     "azurite": {"http": 10000},
     "cosmos": {"http": 8081},
 }
+HOST = f"rabbitmq.{NAMESPACE}.svc"
 NAMES = {name: ADDRESS for host in PORTS for name in (host, f"{host}.{NAMESPACE}", f"{host}.{NAMESPACE}.svc")}
 
 
@@ -60,6 +61,11 @@ class Servers:
     @property
     def api(self) -> Api:
         return Api(f"http://{LOOPBACK}:15672", self.amqp, self.user, self.password)
+
+    @property
+    def management(self) -> str:
+        """The management API, as pods and this machine reach it."""
+        return f"http://{HOST}:{PORTS['rabbitmq']['http']}"
 
     @property
     def amqp(self) -> str:

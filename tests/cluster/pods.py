@@ -1,0 +1,140 @@
+"""What happens to pods in a cluster's life: rolled, scaled, evicted, killed for memory; each done and waited for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from proof.counters import scrape
+from tests.cluster.kubectl import Kubectl, KubectlError
+from tests.cluster.programs import Programs
+from tests.cluster.world import NODE
+
+COMPONENT = "app.kubernetes.io/component=consumer"
+NAME = "app.kubernetes.io/name"
+MEMORY = "process_resident_memory_bytes"
+
+# Children that are each smaller than the consumer, so that it is the consumer whom the kernel chooses.
+EAT = """
+import os, time
+for _ in range({children}):
+    if not os.fork():
+        held = bytearray(os.urandom(1)) * ({size} << 20)
+        time.sleep(60)
+time.sleep(60)
+"""
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The consumers' pods of one namespace."""
+
+    kubectl: Kubectl
+    programs: Programs
+
+    def all(self, service: str = "") -> list[dict[str, Any]]:
+        """Those that are not being ended."""
+        selector = f"{NAME}={service}" if service else COMPONENT
+        return [pod for pod in self.kubectl.list("pods", selector) if "deletionTimestamp" not in pod["metadata"]]
+
+    def deployment(self, service: str) -> dict[str, Any]:
+        found = self.kubectl.find("deployment", service)
+        assert found, f"there is no Deployment {service}"
+        return found
+
+    def available(self, service: str) -> int:
+        return int(self.deployment(service)["status"].get("availableReplicas", 0))
+
+    def settled(self, service: str, replicas: int) -> bool:
+        """Whether exactly so many run, all of them available."""
+        found = self.deployment(service)
+        counts = (found["status"].get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas"))
+        return {replicas} == {*counts, found["spec"]["replicas"]} and len(self.all(service)) == replicas
+
+    def wait(self, service: str, replicas: int, within: float = 90.0) -> float:
+        """Seconds until it is settled."""
+        return self.programs.wait(f"{service} runs {replicas}", lambda: self.settled(service, replicas), within)
+
+    def scale(self, service: str, replicas: int) -> float:
+        """By hand, as in the night; seconds until so many are available."""
+        self.kubectl.run("scale", f"deployment/{service}", f"--replicas={replicas}")
+        return self.wait(service, replicas)
+
+    def drain(self) -> tuple[float, int]:
+        """Take every pod off the node, as `kubectl drain` does: seconds, and how often the budget said not yet.
+
+        There is only this node: it takes pods again as soon as the budget of every service with several is used up.
+        """
+        began, refused = time.monotonic(), Counter[str]()
+        leaving = [pod["metadata"] for pod in self.all()]
+        replicas = Counter(metadata["labels"][NAME] for metadata in leaving)
+        several = {service for service, count in replicas.items() if count > 1}
+        self.kubectl.run("cordon", NODE)
+        cordoned = True
+        while leaving:
+            for metadata in list(leaving):
+                if self._evicted(metadata["name"]):
+                    leaving.remove(metadata)
+                else:
+                    refused[metadata["labels"][NAME]] += 1
+            if cordoned and several <= set(refused):
+                self.kubectl.run("uncordon", NODE)
+                cordoned = False
+            self.programs.check()
+            assert time.monotonic() - began < 180, f"not evicted after 180 s: {[pod['name'] for pod in leaving]}"
+            time.sleep(0.5)
+        if cordoned:
+            self.kubectl.run("uncordon", NODE)
+        for service, count in replicas.items():
+            self.wait(service, count)
+        return time.monotonic() - began, sum(refused.values())
+
+    def _evicted(self, pod: str) -> bool:
+        """Ask the API server, which asks the budget."""
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.kubectl.namespace},
+        }
+        path = f"/api/v1/namespaces/{self.kubectl.namespace}/pods/{pod}/eviction"
+        try:
+            self.kubectl.run("create", "--raw", path, "-f", "-", given=json.dumps(eviction))
+        except KubectlError as refusal:
+            if "disruption budget" not in str(refusal):
+                raise
+            return False
+        return True
+
+    def kill_for_memory(self, service: str) -> float:
+        """Fill a pod's memory until the kernel ends its consumer; seconds until it runs again. Raises Failed."""
+        pod = self.all(service)[0]["metadata"]["name"]
+        limit = self._limit(service)
+        script = EAT.format(children=limit // 30 + 2, size=30)
+        began = time.monotonic()
+        self.kubectl.succeeds("exec", pod, "--", "python3", "-c", script)  # ends with the container
+        self.programs.wait(f"{pod} was killed for its memory", lambda: self._killed(pod))
+        self.wait(service, 1)
+        return time.monotonic() - began
+
+    def _limit(self, service: str) -> int:
+        """MiB."""
+        container = self.deployment(service)["spec"]["template"]["spec"]["containers"][0]
+        return int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+
+    def _killed(self, pod: str) -> bool:
+        found = self.kubectl.find("pod", pod) or {"status": {}}
+        states = [status["lastState"].get("terminated", {}) for status in found["status"].get("containerStatuses", ())]
+        return any(state.get("reason") == "OOMKilled" for state in states)
+
+    def memory(self) -> dict[str, list[float]]:
+        """MB resident, as each pod tells, by service."""
+        found: dict[str, list[float]] = {}
+        for pod in self.all():
+            port = pod["spec"]["containers"][0]["ports"][0]["containerPort"]
+            samples = scrape(f"http://{pod['status']['podIP']}:{port}")
+            service = pod["metadata"]["labels"][NAME]
+            found.setdefault(service, []).append(samples.get((MEMORY, ()), 0.0) / 1e6)
+        return found

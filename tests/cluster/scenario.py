@@ -1,0 +1,206 @@
+"""The story: events flow without a break while the stack is changed, scaled, drained, killed, and taken away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from catalog import CATALOG
+from catalog.broker import Capabilities
+from infra.differences import findings
+from infra.live import Finding, Live
+from infra.topology import topology
+from proof.flow import publish
+from proof.readback import Seen, Sinks
+from proof.stack import Outcomes, Stack, held
+from proof.verify import ledgers
+from tests.cluster.ledger import Extra, Publication, expected
+from tests.cluster.node import Node
+from tests.cluster.pods import Pods
+from tests.cluster.publishing import WINDOW, Stream, messages, trigger
+from tests.cluster.report import Report
+from tests.cluster.servers import Servers
+from tests.cluster.stack import NodeStack
+from tests.stacks import Step
+
+EVENTS = 20_000
+USUAL = 60.0  # events/s while something is done to the pods
+RUSH = 1_500.0  # events/s where a backlog is wanted
+SERVICE = CATALOG.service(CATALOG.queue_of("lake").service)
+LAKE = CATALOG.queue_of("lake")
+ADDED = "ml.prediction.completed"  # a key that the handler of the lake knows and its queue does not have
+FULL = 0.87  # of what three replicas are given: a fourth is not asked for
+QUIET_FOR = 4.0  # seconds without a message anywhere; the broker's figures are up to 2 s old
+
+
+@dataclass
+class Story:
+    """Everything that the acts need; each act leaves one replica of every service running."""
+
+    node: Node
+    servers: Servers
+    stack: NodeStack
+    report: Report
+    pods: Pods
+    stream: Stream
+    extra: list[tuple[float, float]] = field(default_factory=list)
+
+    def tell(self) -> int:
+        """All of it; the exit status."""
+        self.begin()
+        sinks = Sinks.of(self.seen.endpoints, self.servers.connection_string)
+        before, listening = sinks.look(), Outcomes(self.seen)
+        self.stream.start()
+        for act in (self.roll, self.scale, self.exhaust, self.rebind, self.autoscale, self.drift):
+            act()
+        self.finish(sinks, before, listening)
+        self.leave()
+        return self.report.show()
+
+    @property
+    def seen(self) -> Stack:
+        """The broker as the proof's tools know it."""
+        return Stack(self.servers.endpoints(Path("/dev/null")), self.servers.api, self.servers.connection_string, ())
+
+    def begin(self) -> None:
+        """The first `up`, and two that change nothing."""
+        seconds, steps = self.stack.up()
+        self.report.took(f"first up of {len(steps)} objects, pods ready", seconds)
+        self.report.took("preview", self.stack.seconds("preview"), goal=4)
+        seconds, steps = self.stack.up()
+        self.report.took("up that changes nothing", seconds, goal=3)
+        self.report.expect("a second up changes nothing", [], steps)
+
+    def roll(self) -> None:
+        """A changed prefetch, and nothing but the pods that it concerns."""
+        seconds, steps = self.stack.up(**{f"{LAKE.setting}.prefetch": "20"})
+        self.report.took("up with another prefetch, pods rolled", seconds, goal=6)
+        changed = [step for step in steps if step.kind != "Stack"]
+        self.report.expect("what a prefetch changes", [Step("update", "Deployment", SERVICE.name)], changed)
+        self.stack.unset(f"{LAKE.setting}.prefetch")
+        self.report.took("up back to the prefetch before", self.stack.up()[0])
+
+    def scale(self) -> None:
+        """By hand to four, everything off the node and on it again, back to one."""
+        self.report.took("scale 1 -> 4 by hand", self.pods.scale(SERVICE.name, 4))
+        seconds, refused = self.pods.drain()
+        self.report.took("drain and uncordon", seconds)
+        self.report.note("evictions that the budget put off", str(refused))
+        self.report.expect("the budget was asked and said no", expected=True, actual=refused > 0)
+        self.report.took("scale 4 -> 1 by hand", self.pods.scale(SERVICE.name, 1))
+
+    def exhaust(self) -> None:
+        """The kernel kills a consumer for its memory."""
+        self.report.took("killed for memory, ready again", self.pods.kill_for_memory(SERVICE.name))
+
+    def rebind(self) -> None:
+        """A key added, then the configuration before."""
+        for what, change in (("add a key", self._bind), ("remove a key", self._unbind)):
+            began = time.monotonic()
+            change()
+            self.extra.append((began, time.monotonic()))
+            self.report.took(f"up to {what}", self.extra[-1][1] - began)
+            time.sleep(5)  # some events while it is so
+
+    def _bind(self) -> None:
+        self.stack.up(**{LAKE.bindings: ",".join((*LAKE.keys, ADDED))})
+
+    def _unbind(self) -> None:
+        self.stack.unset(LAKE.bindings)
+        self.stack.up()
+
+    def autoscale(self) -> None:
+        """Handed to KEDA, up with a backlog, down without one, and taken back."""
+        self.report.took("up with autoscaling on", self.stack.up(**{f"autoscaling.{SERVICE.name}": "on"})[0])
+        kubectl = self.pods.kubectl
+        # Our own 300 s before the first of the pods goes, and 60 s between two, are not waited for here.
+        quick = {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 1}]}
+        behavior = {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": quick}}}
+        kubectl.patch("scaledobject", SERVICE.name, {"spec": {"advanced": behavior}})
+        self._wait("KEDA has an autoscaler", lambda: kubectl.find("hpa", f"keda-hpa-{SERVICE.name}"))
+        self.report.took("scale 1 -> 3 by KEDA, with a backlog", self._wait("KEDA asks for 3", self._pressed, 120))
+        self.stream.rate = USUAL
+        self.pods.wait(SERVICE.name, 3)
+        self.report.took("scale 3 -> 1 by KEDA, without one", self.pods.wait(SERVICE.name, 1, 180))
+        self.report.took("up with autoscaling off", self.stack.up(**{f"autoscaling.{SERVICE.name}": "off"})[0])
+        self.report.expect("replicas after autoscaling", 1, self.pods.available(SERVICE.name))
+
+    def _pressed(self) -> bool:
+        """Keep as much waiting as three replicas are given; whether three are wanted."""
+        api, queues = self.servers.api, CATALOG.queues_of(SERVICE.name)
+        waiting = max(api.held(queue.name)[0] / queue.backlog_per_replica for queue in queues)
+        self.stream.rate = RUSH if waiting < 3 * FULL else USUAL
+        return bool(self.pods.deployment(SERVICE.name)["spec"]["replicas"] >= 3)
+
+    def drift(self) -> None:
+        """All published and settled; then what somebody removed is put back."""
+        self.stream.rate = RUSH
+        self._wait("everything is published", lambda: self.stream.done, 180)
+        self._settle()
+        self._compare_broker("after all changes")
+        binding, policy = f"{LAKE.name} {LAKE.keys[0]}", f"policies/%2F/{LAKE.name}"
+        self.servers.api.delete(f"bindings/%2F/e/{CATALOG.exchange.name}/q/{LAKE.name}/{LAKE.keys[0]}")
+        self.servers.api.delete(policy)
+        self.report.note("drift", "; ".join(str(finding) for finding in self._drift()), binding)
+        self.report.took("up --refresh after two deletions", self.stack.up("--refresh")[0])
+        self._compare_broker("after the mending")
+
+    def _compare_broker(self, when: str) -> None:
+        self.report.expect(f"the broker {when}", [], [str(finding) for finding in self._drift()])
+
+    def _drift(self) -> list[Finding]:
+        wanted = topology(CATALOG, Capabilities.of("4.3"), 1)
+        return [found for found in findings(Live.of(self.servers.api.get), wanted) if found.severity == "fault"]
+
+    def finish(self, sinks: Sinks, before: Seen, listening: Outcomes) -> None:
+        """The main job over everything, then every sink against what was confirmed."""
+        last = trigger(CATALOG, EVENTS, WINDOW)
+        asyncio.run(publish(self.servers.amqp, CATALOG.exchange.name, [last]))
+        self._settle()
+        now = time.monotonic()
+        publications = [*self.stream.confirmed, Publication(last, now, now)]
+        self.report.expect("events without a confirmation", [], self.stream.unconfirmed)
+        added, removed = self.extra
+        extra = Extra(LAKE, ADDED, added, removed)
+        plan = expected(CATALOG, WINDOW, publications, extra, sinks.lake.places())
+        result, again = ledgers(plan, sinks, before, listening.heard()), held(self.seen)
+        self.report.note("events confirmed", f"{len(publications):,}")
+        for queue in CATALOG.queues:
+            self.report.count(result.sinks[queue.name], again[queue.name]["redelivered"])
+        for ledger in (*result.dead.values(), result.snapshots, result.outcomes):
+            self.report.count(ledger, 0)
+        for service, sizes in self.pods.memory().items():
+            self.report.note(f"memory of a pod of {service}", ", ".join(f"{size:.0f} MB" for size in sizes))
+
+    def leave(self) -> None:
+        """The stack goes; the exchange, and what waits in the queues, stay."""
+        kubectl, waiting = self.pods.kubectl, messages(CATALOG, 100)
+        for service in CATALOG.services:
+            kubectl.run("scale", f"deployment/{service.name}", "--replicas=0")
+        self._wait("no consumer is left", lambda: not self.pods.all())
+        asyncio.run(publish(self.servers.amqp, CATALOG.exchange.name, waiting))
+        full = {queue.name: self.servers.api.held(queue.name)[0] for queue in CATALOG.queues}
+        self.report.took("destroy", self.stack.seconds("destroy", "--yes", "--skip-preview"))
+        kept = {queue.name: self.servers.api.held(queue.name)[0] for queue in CATALOG.queues}
+        self.report.expect("messages in queues after the stack is gone", full, kept)
+        self.report.note("messages that destroy left in queues", f"{sum(kept.values())} of {sum(full.values())}")
+        exchange = self.servers.api.get(f"exchanges/%2F/{CATALOG.exchange.name}") or {}
+        self.report.expect("the exchange after the stack is gone", "topic", exchange.get("type"))
+
+    def _settle(self) -> None:
+        """Wait until no queue has held anything for a while."""
+        since = time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal since
+            if any(at["messages"] for at in held(self.seen).values()):
+                since = time.monotonic()
+            return time.monotonic() - since > QUIET_FOR
+
+        self._wait("every queue is settled", quiet, 240)
+
+    def _wait(self, what: str, holds: Callable[[], object], within: float = 60.0) -> float:
+        return self.node.programs.wait(what, holds, within)

@@ -1,0 +1,101 @@
+"""Stack `dev` of the repository, pointed at the node: namespace, broker on the bridge, emulators as stores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests import stacks
+from tests.cluster.node import PODS, Node
+from tests.cluster.servers import HOST, NAMESPACE, PORTS, Servers
+from tests.kubernetes.stack import PLUGIN
+from tests.stacks import QUIET, Step
+from tools.cache import ROOT
+from tools.image import Image
+
+NAME = "dev"
+BROKER = "rabbitmq-connection"  # the Secret through which the topology operator finds a broker outside the cluster
+
+
+@dataclass(frozen=True)
+class NodeStack(stacks.Stack):
+    """The stack by the real CLI, whose commands are timed."""
+
+    @classmethod
+    def on(cls, node: Node, servers: Servers, image: Image, folder: Path) -> NodeStack:
+        """The stack as the repository has it, with addresses of the node, and nothing made yet."""
+        node.kubectl.apply(_connection(servers))
+        env = {"KUBECONFIG": str(node.kubeconfig), "PULUMI_DEBUG_COMMANDS": "true"}  # the latter for --event-log
+        stack = cls(folder, NAME, env)
+        stack.prepare()
+        stack.unset("broker.cluster", "sinks.secret")
+        stack.set(
+            {
+                "kubernetes.namespace": NAMESPACE,
+                "image": image.reference,
+                "broker.connection_secret": BROKER,
+                "broker.amqp": f"amqp://{HOST}:{PORTS['rabbitmq']['amqp']}/%2F",
+                "broker.http": servers.management,
+                "broker.admin_url": servers.management,
+                "broker.admin_user": servers.user,
+                "network.broker": PODS,
+                "cosmos_db.endpoint": servers.account.endpoint,
+            }
+        )
+        hidden = {
+            "broker.admin_password": servers.password,
+            "data_lake.connection_string": servers.connection_string,
+            "cosmos_db.key": servers.account.key,
+        }
+        stack.set(hidden, secret=True)
+        return stack
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not shutil.which(PLUGIN):  # the official one is used where there is one, else the stand-in
+            file = self.folder / "Pulumi.yaml"
+            plugin = {"name": "kubernetes", "path": str(ROOT / "tests/kubernetes/standin")}
+            file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"plugins": {"providers": [plugin]}}))
+
+    def up(self, *options: str, **settings: str) -> tuple[float, list[Step]]:
+        """`pulumi up` with some settings changed before: its seconds, and what was done."""
+        log = self.folder / "events.jsonl"
+        log.unlink(missing_ok=True)
+        if settings:
+            self.set(settings)
+        began = time.monotonic()
+        self.said.append(
+            self.run("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log), *options)
+        )
+        took = time.monotonic() - began
+        events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
+        steps = [Step.of(event["metadata"]) for event in events if event]
+        return took, [step for step in steps if step.doing not in QUIET]
+
+    def seconds(self, *command: str) -> float:
+        began = time.monotonic()
+        self.run(*command, "--stack", self.name)
+        return time.monotonic() - began
+
+
+def _connection(servers: Servers) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": BROKER,
+            "namespace": NAMESPACE,
+            "labels": {"rabbitmq.com/topology-operator": "true"},
+        },
+        "stringData": {
+            "uri": servers.management,
+            "username": servers.user,
+            "password": servers.password,
+        },
+    }
