@@ -52,8 +52,14 @@ test: ## Format, lint, types and all tests, with real servers
 	$(PYTEST) --numprocesses 3 --dist loadfile
 
 .PHONY: generate
-generate: ## Write rules.yaml and the generated tables of README and runbooks anew
+generate: ## Write rules.yaml, the renders of every stack and the generated tables of the pages anew
 	$(PYTHON) -m alerts
+	$(PYTHON) -m infra.render --golden
+
+.PHONY: render
+render: ## Print every Kubernetes object of a stack, without a cluster: STACK=prod, into a folder: INTO=...
+	@python3 -m tools venv >&2
+	@$(PYTHON) -m infra.render $(STACK) $(if $(INTO),--into $(INTO))
 
 .PHONY: bench
 bench: tools ## Compare our worker with a raw pika loop; QUICK=1 for a minute's worth

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +41,7 @@ class Registered:
 
 
 def record(project: str, stack: str, program: Callable[[], None]) -> list[Registered]:
-    """Everything that a program registers, in no order. Raises what the program raises."""
+    """Everything that a program registers, in the order in which it is ready. Raises what the program raises."""
     recorder = _Recorder()
     with _event_loop():
         mocks.set_mocks(_Answers(), project=project, stack=stack, monitor=recorder)
@@ -104,15 +103,19 @@ def _masked(value: Any, *, secret: bool = False) -> Any:
 
 @contextmanager
 def _event_loop() -> Iterator[None]:
-    """Pulumi's mocks expect a loop in this thread, and leave one open in each thread of its pool."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
+    """Pulumi's mocks expect a loop in this thread, and would leave one open in each thread that they use."""
+    loops = [asyncio.new_event_loop()]
+
+    def begin() -> None:
+        loops.append(asyncio.new_event_loop())
+        asyncio.set_event_loop(loops[-1])
+
+    asyncio.set_event_loop(loops[0])
+    loops[0].set_default_executor(ThreadPoolExecutor(1, initializer=begin))
     try:
         yield
     finally:
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+        loops[0].run_until_complete(loops[0].shutdown_default_executor())
         asyncio.set_event_loop(None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        for loop in loops:
+            loop.close()
