@@ -136,6 +136,7 @@ class Programs:
             "services": services,
             "boards": [str(home / board_file(uid)) for uid in dashboards.boards(self.catalog)],
             "overrides": dict(self.stack.overrides),
+            "generation": self.stack.generation,
             "logs": str(home / "logs"),
         }
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from oncall import dead, explain, replay, runs, show, status, trigger
+from oncall import dead, drift, explain, migrate, replay, runs, show, status, trigger
 from oncall.command import Command, parser_of
 from oncall.endpoints import load
 from oncall.trouble import Trouble
@@ -19,6 +19,8 @@ COMMANDS: tuple[Command, ...] = (
     dead.LIST,
     dead.SHOW,
     replay.COMMAND,
+    drift.COMMAND,
+    migrate.COMMAND,
 )
 
 
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 nothing needs a person, 1 something does, 2 wrong usage or something does not answer."""
     options = parser_of(COMMANDS).parse_args(arguments)
     try:
-        endpoints = load(options.endpoints, os.environ)
+        endpoints = load(options.endpoints, os.environ, options.command.needs)
         answer = options.command.run(options, endpoints)
         return show.show(answer, as_json=options.json)
     except Trouble as trouble:

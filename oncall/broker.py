@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import pika
@@ -22,6 +24,9 @@ from pika.exceptions import (
 from oncall.endpoints import Endpoints
 from oncall.trouble import Trouble
 
+RESOURCE_LOCKED = 405  # AMQP's reply code: the queue is another connection's own
+LOCKED_WITHIN = 5  # seconds; the broker notices a moment later that a process was killed
+
 
 @contextmanager
 def channel(endpoints: Endpoints) -> Iterator[BlockingChannel]:
@@ -37,6 +42,44 @@ def channel(endpoints: Endpoints) -> Iterator[BlockingChannel]:
             yield opened
     except (AMQPError, OSError, ssl.SSLError) as error:
         raise Trouble(_explained(error, endpoints)) from error
+
+
+@contextmanager
+def alone(endpoints: Endpoints, lock: str) -> Iterator[None]:
+    """Keep others of our kind out, by an exclusive queue: it ends with this process. Raises Trouble."""
+    with channel(endpoints) as opened:
+        connection, ended = opened.connection, Event()
+        _lock(connection, lock)
+
+        def stay_alive() -> None:
+            with suppress(AMQPError):  # a broker that went away is met by those who need it
+                while not ended.wait(1):
+                    connection.process_data_events()
+
+        beating = Thread(target=stay_alive)
+        beating.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beating.join()
+
+
+def _lock(connection: pika.BlockingConnection, lock: str) -> None:
+    until = time.monotonic() + LOCKED_WITHIN
+    while True:
+        try:
+            connection.channel().queue_declare(lock, exclusive=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != RESOURCE_LOCKED:
+                raise
+            if time.monotonic() > until:
+                raise Trouble(
+                    f"somebody else is at work: {lock} is theirs; wait for the end of it, then look again"
+                ) from None
+            time.sleep(0.2)
+        else:
+            return
 
 
 def publish(to: BlockingChannel, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from oncall.endpoints import PLACE, VARIABLE, Endpoints
+from oncall.endpoints import EVERYTHING, PLACE, VARIABLE, Endpoints
 from oncall.show import Answer
 
 GOOD = "  0  done, and nothing needs a person"
@@ -15,7 +15,10 @@ BAD = "  2  wrong usage, or something that has to answer does not; the message s
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand, `name` in words as typed; `one` says what exit code 1 means here, where there is one."""
+    """One subcommand, `name` in words as typed; `one` says what exit code 1 means here, where there is one.
+
+    `needs` are the parts of the endpoints file without which it cannot work.
+    """
 
     name: str
     summary: str
@@ -24,6 +27,7 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Endpoints], Answer]
     one: str = ""
+    needs: tuple[str, ...] = EVERYTHING
 
     @property
     def epilog(self) -> str:

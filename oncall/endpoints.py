@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,18 @@ class Account(msgspec.Struct, frozen=True):
         return f"Account({self.endpoint}, {self.database})"
 
 
+class Cluster(msgspec.Struct, frozen=True):
+    """Where the Deployments are; an empty `context` is kubeconfig's current one.
+
+    `operator`: broker objects are custom resources; `autoscaled` services may have as many replicas as they need.
+    """
+
+    namespace: str
+    context: str = ""
+    operator: bool = True
+    autoscaled: frozenset[str] = frozenset()
+
+
 # Every part of the file that a command reads; the rest is for others.
 SHAPES: Mapping[str, Any] = {
     "amqp": str,
@@ -51,12 +63,29 @@ SHAPES: Mapping[str, Any] = {
     "cosmos": Account,
     "services": dict[str, list[str]],
     "overrides": dict[str, Any],
+    "generation": int,
+    "kubernetes": Cluster | None,
 }
+ABSENT: Mapping[str, Any] = {
+    "prometheus": "",
+    "alertmanager": "",
+    "cosmos": Account("", "", ""),
+    "services": {},
+    "overrides": {},
+    "generation": 1,
+    "kubernetes": None,
+}
+ALWAYS = ("generation", "kubernetes")  # parts that may be absent whatever the command
+BROKER = ("amqp", "management")  # all that a command about the broker's objects needs
+EVERYTHING = tuple(part for part in SHAPES if part not in ALWAYS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """Addresses with their secrets, and the catalog as this stack has it; `services` are base URLs per replica."""
+    """Addresses with their secrets, and the catalog as this stack has it; `services` are base URLs per replica.
+
+    `generation` is that of the broker's users; `kubernetes` is None where the consumers are processes.
+    """
 
     file: Path
     amqp: str = field(repr=False)
@@ -65,6 +94,8 @@ class Endpoints:
     alertmanager: str
     cosmos: Account
     services: Mapping[str, list[str]]
+    generation: int = 1
+    kubernetes: Cluster | None = None
     catalog: Catalog = field(repr=False)
 
     @property
@@ -78,8 +109,11 @@ class Endpoints:
         return unquote(urlsplit(self.amqp).path[1:]) or "/"
 
 
-def load(named: str | None, environ: Mapping[str, str]) -> Endpoints:
-    """From the file named, else $ONCALL_ENDPOINTS, else .local/ here or in the repository. Raises Trouble."""
+def load(named: str | None, environ: Mapping[str, str], needed: Sequence[str] = EVERYTHING) -> Endpoints:
+    """From the file named, else $ONCALL_ENDPOINTS, else .local/ here or in the repository. Raises Trouble.
+
+    `needed` are the parts without which the command cannot work; others may be absent.
+    """
     file = _place(named or environ.get(VARIABLE))
     try:
         content = json.loads(file.read_bytes())
@@ -89,7 +123,7 @@ def load(named: str | None, environ: Mapping[str, str]) -> Endpoints:
         raise Trouble(f"{file} cannot be read ({error.strerror}): it belongs to the user who ran `make up`") from None
     except ValueError as error:
         raise Trouble(f"{file} is not JSON ({error}): {HOW}") from None
-    return _checked(file, content)
+    return _checked(file, content, needed)
 
 
 def _place(named: str | None) -> Path:
@@ -98,11 +132,14 @@ def _place(named: str | None) -> Path:
     return next((place for place in (PLACE, ROOT / PLACE) if place.exists()), PLACE)
 
 
-def _checked(file: Path, content: Any) -> Endpoints:
+def _checked(file: Path, content: Any, needed: Sequence[str]) -> Endpoints:
     if not isinstance(content, dict):
         raise Trouble(f"{file} holds no JSON object: {HOW}")
     found, faults = {}, []
     for key, shape in SHAPES.items():
+        if key not in content and key not in needed:
+            found[key] = ABSENT[key]
+            continue
         try:
             found[key] = msgspec.convert(content.get(key), shape)
         except msgspec.ValidationError as error:

@@ -1,0 +1,194 @@
+"""The steps of a migration on the broker at hand: what it holds, and how each step is done."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from typing import Any
+from urllib.parse import quote
+
+from pika.exceptions import ChannelClosedByBroker
+
+from catalog.broker import Capabilities
+from catalog.kinds import Queue
+from infra.broker_api import Api, put
+from infra.topology import UNLIMITED, Object, Topology, topology
+from oncall.broker import channel
+from oncall.endpoints import Endpoints
+from oncall.moving import Moved, Way, move
+from oncall.steps import Binding, Found, Note, Place, Step
+from oncall.trouble import Trouble
+
+EMPTIED_WITHIN = 30  # seconds beyond the longest pause between two tries
+WITH_TOTALS = "?disable_stats=true&enable_queue_totals=true"  # without it the numbers come later still
+PRECONDITION_FAILED = 406  # AMQP's reply code, here: the queue is not empty, or somebody consumes it
+
+
+class Adoption:
+    """One queue of ours on one broker. Raises Trouble, and Refused of infra/broker_api.py."""
+
+    def __init__(self, endpoints: Endpoints, queue: Queue) -> None:
+        login = endpoints.management
+        self.api = Api(login.url, endpoints.amqp, login.user, login.password)
+        self.endpoints, self.queue, self.name = endpoints, queue, queue.name
+
+    @cached_property
+    def wanted(self) -> Topology:
+        """What a stack would create. Raises UnsupportedBroker."""
+        version = self.api.get("overview")["rabbitmq_version"]
+        return topology(self.endpoints.catalog, Capabilities.of(version))
+
+    @property
+    def policy(self) -> Object:
+        """Ours for the queue."""
+        return next(entry for entry in self.wanted.policies if entry.path.endswith(f"/{self.name}"))
+
+    def found(self) -> Found:
+        """What is there now."""
+        empty = Found(self.name, None, None, None)
+        note = self.api.get(f"global-parameters/{empty.beside}")
+        return Found(self.name, self._place(self.name), self._place(empty.beside), _note(note) if note else None)
+
+    def ready(self, queue: str) -> tuple[int, int]:
+        """(messages that can be taken, consumers), at this moment."""
+        with channel(self.endpoints) as opened:
+            now = opened.queue_declare(queue, passive=True).method
+        return now.message_count, now.consumer_count
+
+    def do(self, step: Step, tell: Callable[[Moved], None]) -> Moved | None:
+        """Do one step; what a move brought, None of others."""
+        if step.do == "move":
+            return self._move(step, tell)
+        steps: dict[str, Callable[[Step], None]] = {
+            "remember": self._remember,
+            "make": self._make,
+            "redirect": self._redirect,
+            "swap": self._swap,
+            "declare": self._declare,
+            "remove": self._remove,
+            "forget": self._forget,
+        }
+        steps[step.do](step)
+        return None
+
+    def _remember(self, step: Step) -> None:
+        note = step.after.note
+        assert note
+        value = {"queue": dict(note.body), "bindings": [vars(binding) for binding in note.bound]}
+        self.api.put(f"global-parameters/{step.after.beside}", {"name": step.after.beside, "value": value})
+
+    def _make(self, step: Step) -> None:
+        """Its policy comes first, and above all others: only one applies, and this one takes nothing away."""
+        beside = step.after.beside
+        policy = {
+            "pattern": f"^{re.escape(beside)}$",
+            "apply-to": "queues",
+            "priority": 1 + max((policy["priority"] for policy in self.api.get("policies/%2F")), default=0),
+            "definition": {"delivery-limit": UNLIMITED},
+        }
+        self.api.put(f"policies/%2F/{beside}", policy)
+        self.api.put(f"exchanges/%2F/{beside}", {"type": "fanout", "durable": True})
+        self.api.put(f"queues/%2F/{beside}", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+
+    def _redirect(self, step: Step) -> None:
+        """Key by key: in both for a moment, never in none."""
+        there, left = self._bindings(step.target), self._bindings(step.source)
+        for binding in sorted(step.after.wanted, key=str):
+            if binding not in there:
+                self._bind(step.target, binding)
+            if binding in left:
+                self._unbind(left[binding])
+
+    def _move(self, step: Step, tell: Callable[[Moved], None]) -> Moved:
+        exchange = step.after.beside
+        for row in self.api.get(f"exchanges/%2F/{exchange}/bindings/source"):
+            if row["destination"] != step.target:
+                self._unbind(row)
+        self._bind(step.target, Binding(exchange, ""))
+        patience = self.queue.retry[1].total_seconds() + EMPTIED_WITHIN
+        way = Way(step.source, step.target, exchange, partial(self._held, step.source), patience)
+        return move(self.endpoints, way, tell)
+
+    def _swap(self, step: Step) -> None:
+        """In one breath: meanwhile there is no queue for those who publish to it by name."""
+        body = self._body(step.after)
+        kind = "classic" if body["arguments"]["x-queue-type"] == "quorum" else "quorum"
+        with channel(self.endpoints) as opened:
+            held = opened.queue_declare(self.name, passive=True).method
+            if held.message_count or held.consumer_count:
+                return  # looked at anew, and moved first
+            try:  # a quorum queue cannot be deleted on condition
+                opened.queue_delete(self.name, if_unused=kind == "classic", if_empty=kind == "classic")
+            except ChannelClosedByBroker as error:
+                if error.reply_code == PRECONDITION_FAILED:
+                    return
+                raise
+            opened.queue_declare(self.name, durable=body["durable"], arguments=dict(body["arguments"]))
+
+    def _declare(self, step: Step) -> None:
+        self.api.put(f"queues/%2F/{self.name}", self._body(step.after))
+
+    def _body(self, after: Found) -> dict[str, Any]:
+        """The declaration of a queue: as the catalog wants it, once its policy is there, or as it was."""
+        assert after.queue
+        if after.queue.kind == "quorum":
+            put(self.api, self.policy.path, self.policy.body, "")
+            return dict(next(entry.body for entry in self.wanted.queues if entry.path.endswith(f"/{self.name}")))
+        if not after.note:
+            raise Trouble(f"nobody knows how {self.name} was: global parameter {after.beside} is gone")
+        was = after.note.body
+        # Said aloud: another type may be the virtual host's default. Clients that leave it out are not refused.
+        return {**was, "arguments": {**was["arguments"], "x-queue-type": "classic"}}
+
+    def _remove(self, step: Step) -> None:
+        beside = step.after.beside
+        if any(self.ready(beside)):
+            return  # looked at anew, and moved first
+        for kind in ("queues", "exchanges", "policies"):
+            self.api.delete(f"{kind}/%2F/{beside}")
+
+    def _forget(self, step: Step) -> None:
+        for path in (
+            "exchanges/%2F",
+            "policies/%2F",
+            "global-parameters",
+        ):  # the first two: after a crash while removing
+            self.api.delete(f"{path}/{step.after.beside}")
+
+    def _place(self, name: str) -> Place | None:
+        row = self.api.get(f"queues/%2F/{name}{WITH_TOTALS}")
+        if row is None:
+            return None
+        if row["type"] not in ("classic", "quorum"):
+            raise Trouble(f"{name} is a {row['type']}, not a classic queue: only those are moved")
+        now = 0 if row["exclusive"] else self.ready(name)[0]
+        body = {key: row[key] for key in ("durable", "auto_delete", "arguments")}
+        return Place(name, row["type"], body, frozenset(self._bindings(name)), max(now, row.get("messages", 0)))
+
+    def _held(self, name: str) -> int:
+        """Messages in whosever hand, or between two tries; up to 5 s old."""
+        return int((self.api.get(f"queues/%2F/{name}{WITH_TOTALS}") or {}).get("messages", 0))
+
+    def _bindings(self, queue: str) -> dict[Binding, dict[str, Any]]:
+        """What brings events to a queue, without the default exchange and ours."""
+        rows: Iterable[dict[str, Any]] = (self.api.get(f"queues/%2F/{queue}/bindings") or ()) if queue else ()
+        return {
+            Binding(row["source"], row["routing_key"], json.dumps(row["arguments"], sort_keys=True)): row
+            for row in rows
+            if row["source"] not in ("", Found(self.name, None, None, None).beside)
+        }
+
+    def _bind(self, queue: str, binding: Binding) -> None:
+        body = {"routing_key": binding.key, "arguments": json.loads(binding.arguments)}
+        self.api.post(f"bindings/%2F/e/{quote(binding.source, safe='')}/q/{queue}", body)
+
+    def _unbind(self, row: dict[str, Any]) -> None:
+        source, key = (quote(row[part], safe="") for part in ("source", "properties_key"))
+        self.api.delete(f"bindings/%2F/e/{source}/q/{row['destination']}/{key}")
+
+
+def _note(parameter: dict[str, Any]) -> Note:
+    value = parameter["value"]
+    return Note(value["queue"], frozenset(Binding(**binding) for binding in value["bindings"]))
