@@ -14,8 +14,6 @@ from typing import Any
 
 import requests
 import yaml
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from kubernetes import client, config
 
 import tools
@@ -107,6 +105,13 @@ class ApiServer:
             raise Refused(body["message"])
         return body
 
+    def serves(self, path: str) -> bool:
+        """Whether a path is answered with success, soon."""
+        try:
+            return self.session.get(self.url + path, timeout=5).ok
+        except requests.Timeout:
+            return False
+
 
 def pod_of(workload: Mapping[str, Any]) -> dict[str, Any]:
     """The pod that a controller would make of a Deployment or a Job."""
@@ -133,7 +138,7 @@ def api_server(home: Path) -> Iterator[ApiServer]:
         api = config.new_client_from_config(str(kubeconfig))
         started.callback(api.rest_client.pool_manager.clear)
         server = ApiServer(f"https://{LOOPBACK}:{port}", kubeconfig, api, session)
-        eventually(lambda: session.get(f"{server.url}/readyz", timeout=5).ok, 30)
+        eventually(lambda: server.serves("/readyz"), 60)
         _install_definitions(server)
         yield server
 
@@ -159,8 +164,7 @@ def _install_definitions(server: ApiServer) -> None:
         return {kind: found[kind] for kind in wanted} if wanted <= found.keys() else {}
 
     for (group, plural), version in eventually(served, 30).items():  # what is announced may not be stored yet
-        address = f"{server.url}/apis/{group}/{version}/{plural}?limit=1"
-        eventually(lambda address=address: server.session.get(address, timeout=5).ok, 30)
+        eventually(partial(server.serves, f"/apis/{group}/{version}/{plural}?limit=1"), 30)
 
 
 def _etcd(home: Path, port: int, peers: int) -> Server:
@@ -179,13 +183,13 @@ def _etcd(home: Path, port: int, peers: int) -> Server:
 
 
 def _kube_apiserver(home: Path, port: int, store: int, token: str) -> Server:
-    key, tokens = home / "service-accounts.key", home / "tokens.csv"
-    private = ec.generate_private_key(ec.SECP256R1())
+    certificates, tokens = home / "certificates", home / "tokens.csv"
+    key = certificates / "apiserver.key"  # its own: it makes it before it needs it here
     return Server(
         name="kube-apiserver",
         command=(
             str(tools.path("kube-apiserver")), f"--etcd-servers=http://{LOOPBACK}:{store}",
-            f"--bind-address={LOOPBACK}", f"--secure-port={port}", f"--cert-dir={home / 'certificates'}",
+            f"--bind-address={LOOPBACK}", f"--secure-port={port}", f"--cert-dir={certificates}",
             "--allow-privileged",  # so that it is Pod Security that refuses
             "--endpoint-reconciler-type=none",  # it refuses to announce a loopback address
             f"--token-auth-file={tokens}", "--authorization-mode=RBAC",
@@ -195,10 +199,7 @@ def _kube_apiserver(home: Path, port: int, store: int, token: str) -> Server:
         ready=f"tcp://{LOOPBACK}:{port}",
         ports=(port,),
         directory=home,
-        files={
-            key: private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode(),
-            tokens: f'{token},admin,admin,"system:masters"\n',
-        },
+        files={tokens: f'{token},admin,admin,"system:masters"\n'},
     )  # fmt: skip
 
 
