@@ -14,12 +14,14 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from catalog import Service
 from catalog.broker import Capabilities
+from infra import cluster_monitoring
 from infra.broker import Broker, BrokerObject
-from infra.broker_crs import custom_resource
+from infra.broker_crs import custom_resource, manifest
 from infra.cluster_settings import ClusterSettings
 from infra.files import Password
 from infra.place import OPERATOR_READS, Place, credentials_of
 from infra.pods import Pods
+from infra.retire import Retirement
 from infra.settings import Settings
 from infra.stores import BlobContainer, CosmosContainer
 from infra.topology import Object, topology
@@ -56,6 +58,7 @@ class Cluster:
         queues = self._objects(parts.queues, after=policies, keep=not operator)
         users = self._objects(parts.users, after=[*reached, *(self._credentials(user.owner) for user in parts.users)])
         return [
+            self._retirement(reached),
             *self._objects(parts.dead_bindings, after=[*dead, *queues]),
             *self._objects(parts.permissions, after=[*users, *shared, *dead]),
         ]
@@ -81,8 +84,8 @@ class Cluster:
     def bindings(self, after: Sequence[After]) -> None:
         self._objects(self.topology.bindings, after=[resource for group in after for resource in group])
 
-    def monitoring(self, after: Sequence[After]) -> None:
-        pass
+    def monitoring(self, after: Sequence[After]) -> None:  # noqa: ARG002 - the operators find it whenever it comes
+        cluster_monitoring.build(self.catalog, self.place, self.settings.watching)
 
     def export(self) -> None:
         """Addresses as pods see them: from elsewhere `kubectl port-forward` leads there (docs/environments.md).
@@ -112,6 +115,13 @@ class Cluster:
                 for service in self.catalog.services
             },
             "overrides": dict(self.stack.overrides),
+            "generation": self.stack.generation,
+            "kubernetes": {
+                "namespace": namespace,
+                "context": self.settings.context,
+                "operator": broker.operator,
+                "autoscaled": sorted(self.settings.autoscaled),
+            },
         }
 
     def _provider(self, name: str, *, takes_over: bool = False) -> Provider:
@@ -130,6 +140,14 @@ class Cluster:
         )
         text: dict[str, pulumi.Input[str]] = {"username": user, "password": self.passwords[user]}
         return Secret(credentials_of(user), metadata=metadata, string_data=text, immutable=True, opts=self.place.opts())
+
+    def _retirement(self, after: After) -> Retirement:
+        """What makes bindings go before the services change."""
+        bindings, opts = self.topology.bindings, ResourceOptions(depends_on=list(after))
+        if not self.settings.broker.operator:
+            return Retirement.over_the_api(bindings, Output.secret(self._api()), opts)
+        names = {binding.path: manifest(binding, self.place.broker.reference).name for binding in bindings}
+        return Retirement.of_custom_resources(names, self.settings.context, self.settings.namespace, opts)
 
     def _reached(self) -> Broker:
         return Broker("broker", Output.secret(self._api()), self.stack.broker_version, ResourceOptions())
