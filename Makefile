@@ -69,11 +69,18 @@ bench: tools ## Compare our worker with a raw pika loop; QUICK=1 for a minute's 
 tools: ## Obtain the real parts: broker, stores, Prometheus, Pulumi
 	@python3 -m tools
 
+.PHONY: image
+image: ## Build the consumers' image of consumers/Dockerfile without an engine: .local/image.tar
+	@python3 -m tools image-base image-dependencies
+	@mkdir -p -m 700 .local
+	@python3 -m tools.image .local/image.tar --metadata-file .local/image.json
+
 .PHONY: lock
 lock: ## Pin the dependencies again, after a change of *.in, tools/npm/package.json or tools/go/*/go.mod
 	python3 -m venv .local/lock
 	.local/lock/bin/pip install --quiet pip-tools
-	$(COMPILE) --output-file requirements.txt requirements.in
+	$(COMPILE) --output-file requirements.txt requirements.in consumers/requirements.in
+	$(COMPILE) --output-file consumers/requirements.txt --constraint requirements.txt consumers/requirements.in
 	$(COMPILE) --output-file tools/wheels.txt tools/wheels.in
 	cd tools/npm && npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts
 	for module in tools/go/*/; do go mod tidy -C $$module; done

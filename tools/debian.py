@@ -27,7 +27,7 @@ def unpacked(suite: str, packages: Sequence[str]) -> Callable[[Build], str]:
     """A maker that takes `packages` (the first one gives the version) from a Debian suite such as "trixie"."""
 
     def make(build: Build) -> str:
-        debs = _download(build, suite, packages)
+        debs = download(build, suite, packages)
         for deb in debs.values():
             with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as tar:
                 subprocess.run(
@@ -41,7 +41,7 @@ def unpacked(suite: str, packages: Sequence[str]) -> Callable[[Build], str]:
     return make
 
 
-def _download(build: Build, suite: str, packages: Sequence[str]) -> dict[str, Path]:
+def download(build: Build, suite: str, packages: Sequence[str]) -> dict[str, Path]:
     """Package name -> its file; apt works on lists of its own, so the system's are neither read nor changed."""
     work = build.scratch / "apt"
     debs = work / "debs"

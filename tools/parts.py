@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tools import crds, debian, golang, node, wheels
+from tools import crds, debian, golang, node, rootfs, wheels
 from tools.cache import ROOT, Part
 
 PULUMI_VERSION = "3.259.0"
@@ -156,6 +156,7 @@ TOPOLOGY_OPERATOR = _built(
     {"topology-operator": "github.com/rabbitmq/messaging-topology-operator/cmd"},
 )
 COREDNS = _built("coredns", "1.12.4", "1 min", {"coredns": "tools/coredns"})
+PAUSE = _built("pause", "1", "", {"pause": "tools/pause"})
 KEDA_MODULE = "github.com/kedacore/keda/v2"
 KEDA = Part(
     "keda",
@@ -197,9 +198,26 @@ NODE_PROGRAMS = Part(
     needs=(PATCHELF,),
 )
 
+IMAGE_BASE = Part(
+    "image-base",
+    rootfs.PYTHON,
+    rootfs.base,
+    programs={rootfs.PROGRAM: f"{rootfs.TREE}/usr/bin/python{rootfs.PYTHON}"},
+    inputs=rootfs.INPUTS,
+    takes="20 s",
+)
+IMAGE_DEPENDENCIES = Part(
+    "image-dependencies",
+    "1",
+    rootfs.dependencies,
+    needs=(PIP, IMAGE_BASE),
+    inputs=(*rootfs.INPUTS, rootfs.REQUIREMENTS),
+    takes="1 min",
+)
+
 FOR_UP = (VENV, RABBITMQ, PROMETHEUS, EMULATORS, ALERTMANAGER, PULUMI)
-FOR_TESTS = (*FOR_UP, RABBITMQ_OLDEST, PINT, KUBERNETES, ETCD, CRDS)
-FOR_CLUSTER = (*FOR_TESTS, NODE_PROGRAMS, COREDNS, TOPOLOGY_OPERATOR, KEDA)
+FOR_TESTS = (*FOR_UP, RABBITMQ_OLDEST, PINT, KUBERNETES, ETCD, CRDS, IMAGE_BASE, IMAGE_DEPENDENCIES)
+FOR_CLUSTER = (*FOR_TESTS, NODE_PROGRAMS, PAUSE, COREDNS, TOPOLOGY_OPERATOR, KEDA)
 PARTS = {part.name: part for part in (*FOR_CLUSTER, TOXIPROXY, PATCHELF, GO, NODE, PIP)}
 
 
