@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="a part or a program that a part brings")
     parser.add_argument("--all", action="store_true", help="what the tests need as well")
-    parser.add_argument("--cluster", action="store_true", help="what a Kubernetes node needs as well")
+    parser.add_argument("--cluster", action="store_true", help="what a stack on a Kubernetes node needs instead")
     parser.add_argument("--list", action="store_true", help="what there is, and where")
     options = parser.parse_args(arguments)
     if options.list:
