@@ -76,9 +76,8 @@ def manifests(found: Sequence[Registered]) -> list[Manifest]:
     return sorted(objects, key=file_name)
 
 
-def render(stack: Settings) -> str:
+def render(stack: Settings, found: Sequence[Registered]) -> str:
     """The whole stack as one text: a head for its readers, then each object as a document."""
-    found = registered(stack)
     return "---\n".join([head(stack, found), *(dump(manifest) for manifest in manifests(found))])
 
 
@@ -92,8 +91,9 @@ def head(stack: Settings, found: Sequence[Registered]) -> str:
 def _head(stack: Settings, objects: int, others: Sequence[str]) -> Iterator[str]:
     cluster = stack.cluster
     assert cluster  # a stack of another target is refused before
-    yield f"Stack {stack.stack}: {objects} objects for namespace {cluster.namespace}, which must exist."
-    yield f"Image: {cluster.image}"
+    given = [name for name in (cluster.broker.connection_secret, cluster.sinks.secret, cluster.pull_secret) if name]
+    yield f"Stack {stack.stack}: {objects} objects, image {cluster.image}"
+    yield f"Must exist: {', '.join([f'namespace {cluster.namespace}', *(f'Secret {name}' for name in given)])}."
     yield f"Made by `make render STACK={stack.stack}` from Pulumi.{stack.stack}.yaml and the catalog."
     yield f"Where it says {SECRET}, `pulumi up` puts a value in; whoever applies this otherwise has to."
     if others:
@@ -111,9 +111,8 @@ def dump(manifest: Manifest) -> str:
     return yaml.dump(manifest, Dumper=_Dumper, allow_unicode=True, width=116)
 
 
-def write_into(folder: Path, stack: Settings) -> list[Path]:
+def write_into(folder: Path, stack: Settings, found: Sequence[Registered]) -> list[Path]:
     """One file for each object, for those who keep a folder of them; files of objects that are no more are removed."""
-    found = registered(stack)
     folder.mkdir(parents=True, exist_ok=True)
     mark = f"# Stack {stack.stack}: see README.md of this folder\n"
     texts = {folder / file_name(manifest): mark + dump(manifest) for manifest in manifests(found)}
@@ -126,9 +125,8 @@ def write_into(folder: Path, stack: Settings) -> list[Path]:
     return sorted(texts)
 
 
-def golden(stack: Settings) -> str:
+def golden(stack: Settings, found: Sequence[Registered]) -> str:
     """What is committed of a stack's render: all of it, except that a board is told by its digest."""
-    found = registered(stack)
     objects = [_shortened(manifest) for manifest in manifests(found)]
     return "---\n".join([head(stack, found), *(dump(manifest) for manifest in objects)])
 
@@ -137,7 +135,7 @@ def golden_files(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     """Each committed render with what it should say."""
     for name in _stacks(root):
         if (stack := load(name, root)).target == "kubernetes":
-            yield GOLDEN / f"{name}.yaml", golden(stack)
+            yield GOLDEN / f"{name}.yaml", golden(stack, registered(stack))
 
 
 def _shortened(value: Any) -> Any:
@@ -197,11 +195,14 @@ def _do(options: argparse.Namespace) -> None:
         for path, text in golden_files():
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
-    elif options.into:
-        written = write_into(options.into, load(options.stack))
+        return
+    stack = load(options.stack)
+    found = registered(stack)
+    if options.into:
+        written = write_into(options.into, stack, found)
         print(f"{len(written)} objects in {options.into}, and what else is to be done in its README.md")
     else:
-        print(render(load(options.stack)), end="")
+        print(render(stack, found), end="")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,154 @@
+"""What a reviewer and a GitOps user are handed: every object, stable, and not one secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra import render
+from infra.recorder import SECRET, Registered
+from infra.settings import BadSettings
+from tests.infra import stacks
+
+PROJECT = "name: consumer-scaling\n"
+HEAD = "config:\n  consumer-scaling:target: kubernetes\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project folder without stacks."""
+    (tmp_path / "Pulumi.yaml").write_text(PROJECT)
+    return tmp_path
+
+
+def with_stack(folder: Path, **values: str) -> Path:
+    """The same with stack `test`: YAML text by setting, dots as __."""
+    plain = {key: value for key, value in stacks.VARIANTS["workload identity"].items() if key != "target"}
+    lines = [f"  consumer-scaling:{key}: '{value}'\n" for key, value in plain.items()]
+    lines += [f"  consumer-scaling:{key.replace('__', '.')}: {value}\n" for key, value in values.items()]
+    (folder / "Pulumi.test.yaml").write_text(HEAD + "".join(lines))
+    return folder
+
+
+def entry(kind: str, name: str, **fields: object) -> Registered:
+    """An object as the recorder has it."""
+    inputs = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "bi-risk"}, **fields}
+    return Registered(
+        type=f"kubernetes:core/v1:{kind}",
+        name=name,
+        urn=name,
+        parent="",
+        after=frozenset(),
+        inputs=inputs,
+        custom=True,
+        ignores=(),
+        kept=False,
+        timeouts={},
+    )
+
+
+@pytest.mark.parametrize("name", stacks.COMMITTED)
+def test_the_committed_renders_are_current(name: str) -> None:
+    """Each shows in a review what a change does to a stack; `make generate` writes them anew."""
+    assert render.golden(stacks.stack(name), stacks.registered(name)) == (render.GOLDEN / f"{name}.yaml").read_text()
+
+
+def test_every_stack_of_a_cluster_has_a_committed_render() -> None:
+    committed = {f"{name}.yaml" for name in stacks.COMMITTED}
+
+    assert (
+        committed == {path.name for path, _ in render.golden_files()} == {path.name for path in render.GOLDEN.iterdir()}
+    )
+
+
+@pytest.mark.parametrize("name", ["everything on", "a managed broker"])
+def test_a_second_run_says_the_same(name: str) -> None:
+    """Nothing in it depends on time, chance or order."""
+    stack = stacks.stack(name)
+
+    assert render.render(stack, stacks.registered(name)) == render.render(stack, render.registered(stack))
+
+
+@pytest.mark.parametrize("name", stacks.STACKS)
+def test_no_secret_has_a_value(name: str) -> None:
+    """Each value of a Secret is a Pulumi secret before, and a placeholder after."""
+    text = render.render(stacks.stack(name), stacks.registered(name))
+    secrets = [found for found in yaml.safe_load_all(text) if found and found["kind"] == "Secret"]
+
+    assert secrets
+    assert {SECRET} == {value for found in secrets for value in found["stringData"].values()}
+    assert "c2VjcmV0" not in text
+    for found in stacks.registered(name):
+        if found.inputs.get("kind") == "Secret":
+            assert {SECRET} == set(found.inputs["stringData"].values())
+
+
+def test_encrypted_values_are_not_needed(folder: Path) -> None:
+    """A reviewer has no passphrase: a placeholder stands for what is encrypted, and looks right where it must."""
+    plain = "broker.cluster: rabbitmq\n" + "".join(
+        f"  consumer-scaling:{key}: '{value}'\n" for key, value in stacks.PLAIN.items() if key != "target"
+    )
+    secure = "".join(f"  consumer-scaling:{key}:\n    secure: v1:abc:def\n" for key in stacks.KEYS)
+    (folder / "Pulumi.test.yaml").write_text(f"{HEAD}  consumer-scaling:{plain}{secure}")
+
+    stack = render.load("test", folder)
+
+    assert stack.cluster
+    assert SECRET == stack.cluster.sinks.cosmos_key
+    assert "v1:abc" not in render.render(stack, render.registered(stack))
+
+
+def test_values_arrive_as_pulumi_would_hand_them_over(folder: Path) -> None:
+    """Text stays text, whatever YAML makes of `on`; lists and objects come as JSON."""
+    stack = render.load("test", with_stack(folder, scheduler="off", network__egress='["10.0.0.0/8:443"]'))
+
+    assert stack.cluster
+    assert not stack.scheduler
+    assert [("10.0.0.0/8", 443)] == [(place.cidr, place.port) for place in stack.cluster.egress]
+
+
+def test_an_unknown_stack_is_told_which_there_are(folder: Path) -> None:
+    with pytest.raises(render.RenderError, match=r"^there is no Pulumi.prd.yaml: the stacks are test$"):
+        render.load("prd", with_stack(folder))
+
+
+def test_a_stack_of_this_machine_has_nothing_to_render(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 1 == render.main(["local"])
+    assert "Pulumi.local.yaml has target local: only target kubernetes has objects\n" == capsys.readouterr().err
+
+
+def test_faults_of_settings_are_told_as_they_are(folder: Path) -> None:
+    with pytest.raises(BadSettings, match=r"(?s)Pulumi.test.yaml has 2 problems:.*replicas.logging.*prefetch"):
+        render.load("test", with_stack(folder, replicas__logging="many", rabbitmq__usage__prefetch="0"))
+
+
+def test_a_secret_in_the_open_is_refused() -> None:
+    """A password that got into a ConfigMap would be one in the cluster, too."""
+    found = [entry("Secret", "right", stringData={"a": SECRET}), entry("ConfigMap", "wrong", data={"a": SECRET})]
+
+    with pytest.raises(render.RenderError, match=r"in the open in configmap_bi-risk_wrong.yaml"):
+        render.manifests(found)
+
+
+def test_objects_come_sorted() -> None:
+    found = [entry("Service", "b"), entry("ConfigMap", "z"), entry("Service", "a")]
+
+    assert ["z", "a", "b"] == [manifest["metadata"]["name"] for manifest in render.manifests(found)]
+
+
+def test_a_folder_holds_what_the_stack_holds(tmp_path: Path) -> None:
+    """One file for each object; what is no longer in the stack goes, what somebody else put there stays."""
+    stack = stacks.stack("workload identity")
+    (tmp_path / "theirs.yaml").write_text("kind: ConfigMap\n")
+    gone = tmp_path / "service_bi-risk_gone.yaml"
+    gone.write_text(f"# Stack {stack.stack}: see README.md of this folder\nkind: Service\n")
+
+    written = render.write_into(tmp_path, stack, stacks.registered("workload identity"))
+
+    assert {*written, tmp_path / "theirs.yaml", tmp_path / "README.md"} == set(tmp_path.iterdir())
+    assert [dict(found) for found in render.manifests(stacks.registered("workload identity"))] == [
+        yaml.safe_load(path.read_text()) for path in written
+    ]
+    assert "machine:Password password/logging-1" in (tmp_path / "README.md").read_text()
