@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from catalog.metrics import STARTUP
-from consumers import log
+from consumers import deletion_cost, log
 from consumers.assembly import Parts
 from consumers.dead import DeadLetters
 from consumers.health import Health, serve
@@ -50,6 +50,8 @@ async def run(settings: Settings) -> None:
     server = serve(health, settings.host, settings.port)
     async with asyncio.TaskGroup() as group:  # whatever ends with an error ends the process; its supervisor restarts it
         beside = [health.watch_loop(), _note_startup(workers, meters), *parts.background]
+        if settings.pod:
+            beside.append(deletion_cost.keep(settings.pod, lambda: sum(worker.at_stake for worker in workers)))
         helpers = [group.create_task(helper) for helper in beside]
         await asyncio.gather(*(worker.run() for worker in workers))
         for task in helpers:

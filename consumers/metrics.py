@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from catalog import Catalog, Metric
 from catalog.kinds import buckets
-from catalog.metrics import JOB_DURATION, REJECTED, RETRIED
+from catalog.metrics import JOB_DURATION, REJECTED, RETRIED, SLOTS
 from consumers.verdicts import Later, Never
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -27,6 +27,8 @@ class Meters:
         self._catalog, self._queues = catalog, catalog.queues_of(service)
         self._runs_jobs = any(queue.handler == "batch" for queue in self._queues)
         self._objects = {metric.name: self._make(metric) for metric in catalog.metrics if self._is_ours(metric)}
+        for queue in self._queues:
+            self[SLOTS].labels(queue=queue.name).set(queue.prefetch)
 
     def __getitem__(self, metric: Metric) -> Any:
         return self._objects[metric.name]

@@ -13,6 +13,7 @@ from catalog import CATALOG, Catalog, CatalogError, resolve
 from catalog.resolve import overrides_from
 from consumers import mounted
 from consumers.amqp import PASSWORD, USERNAME, Broker
+from consumers.deletion_cost import Pod
 
 # What the webhook of Azure Workload Identity sets; the Azure libraries read it from there by themselves.
 IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
@@ -37,6 +38,7 @@ class Settings:
     replica: str
     metrics_token: str = field(repr=False)
     scheduler: bool
+    pod: Pod | None  # ours, where its deletion cost is to be kept
     data_lake_connection_string: str = field(repr=False)
     data_lake_account: str
     cosmos_endpoint: str
@@ -58,6 +60,7 @@ def load(service: str, environ: Mapping[str, str]) -> Settings:
         replica=environ.get("REPLICA") or f"{socket.gethostname()}-{os.getpid()}",
         metrics_token=told.secret("METRICS_TOKEN"),
         scheduler=told.switch("SCHEDULER", "on"),
+        pod=told.pod() if told.switch("DELETION_COST", "off") else None,
         data_lake_connection_string=told.secret("DATA_LAKE_CONNECTION_STRING"),
         data_lake_account=environ.get("DATA_LAKE_ACCOUNT", ""),
         cosmos_endpoint=environ.get("COSMOS_DB_ENDPOINT", ""),
@@ -108,6 +111,14 @@ class _Told:
         if text not in ("on", "off"):
             self.faults.append(f"{name} is {text!r}: it is on or off")
         return text == "on"
+
+    def pod(self) -> Pod | None:
+        names = ("POD_NAMESPACE", "POD_NAME", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+        namespace, name, host, port = (self.environ.get(name, "") for name in names)
+        if lacks := [name for name in names if not self.environ.get(name)]:
+            self.faults.append(f"DELETION_COST is on, without {', '.join(lacks)}: it is for a pod that knows its name")
+            return None
+        return Pod(namespace, name, host, int(port))
 
     def secret(self, name: str) -> str:
         """The value of NAME, or what the file named by NAME_FILE holds."""

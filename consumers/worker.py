@@ -76,6 +76,11 @@ class Worker:
     def name(self) -> str:
         return self._queue.name
 
+    @property
+    def at_stake(self) -> int:
+        """Seconds of work that would be done again, at most, if the process ended now."""
+        return round(len(self._in_hand) * self._queue.longest_run.total_seconds())
+
     async def run(self) -> None:
         """Consume until stopping, and come back after whatever ends a connection."""
         attempt = 0

@@ -111,6 +111,14 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
             "  COSMOS_DB_KEY is not set: give the account's key, or a workload identity"
         ),
     ),
+    "a pod that does not know itself": (
+        "risk-analytics",
+        {"DELETION_COST": "on", "POD_NAME": "risk-analytics-1", "KUBERNETES_SERVICE_HOST": "10.96.0.1"},
+        (
+            "the environment of risk-analytics has 1 problem:\n"
+            "  DELETION_COST is on, without POD_NAMESPACE, KUBERNETES_SERVICE_PORT: it is for a pod that knows its name"
+        ),
+    ),
     "two ways to the lake": (
         "logging",
         {"DATA_LAKE_ACCOUNT": "https://lake.blob.core.windows.net"},
