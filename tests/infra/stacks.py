@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 
 from infra import render, settings
@@ -67,7 +68,11 @@ HIDDEN = ("data_lake.connection_string", "cosmos_db.key", "broker.admin_password
 def stack(name: str) -> Settings:
     if name in COMMITTED:
         return render.load(name)
-    return settings.parse(VARIANTS[name], HIDDEN, stack="test", root=ROOT)
+    return parsed(VARIANTS[name])
+
+
+def parsed(values: Mapping[str, str]) -> Settings:
+    return settings.parse(values, HIDDEN, stack="test", root=ROOT)
 
 
 @cache
