@@ -46,14 +46,23 @@ def announced(api: Api, expected: str) -> str:
     while not (overview := _reached(api, give_up)):
         time.sleep(0.2)
     announced = str(overview["rabbitmq_version"])
-    from catalog.broker import Capabilities  # noqa: PLC0415 - see above
+    check_version(api, announced, expected)
+    return announced
 
-    if Capabilities.of(announced) != Capabilities.of(expected):
+
+def check_version(api: Api, announced: str, expected: str) -> None:
+    """Raises Refused where a broker can do other things than the stack was made for, or is too old for any."""
+    from catalog.broker import Capabilities, UnsupportedBroker  # noqa: PLC0415 - see above
+
+    try:
+        fits = Capabilities.of(announced) == Capabilities.of(expected)
+    except UnsupportedBroker as error:
+        raise Refused(f"RabbitMQ at {api.url}: {error}") from None
+    if not fits:
         raise Refused(
             f"RabbitMQ at {api.url} announces version {announced}, the stack is made for {expected}:"
             f" pulumi config set broker.version {'.'.join(announced.split('.')[:2])}"
         )
-    return announced
 
 
 def _reached(api: Api, give_up: float) -> Body | None:

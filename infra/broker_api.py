@@ -29,6 +29,10 @@ class Refused(Exception):
     """The broker, or a rule of ours, does not allow the change; the text says what to do."""
 
 
+class WrongPassword(Refused):
+    """The broker does not know us, or not by this password."""
+
+
 class Unreachable(Refused):
     """The management API does not answer, or not yet: it opens before all behind it is there."""
 
@@ -75,7 +79,7 @@ class Api:
         if answer.status_code == 404 and method in ("GET", "DELETE"):
             return None
         if answer.status_code == 401:
-            raise Refused(
+            raise WrongPassword(
                 f"RabbitMQ at {self.url} refuses the password of user {self.user!r}: its data folder is of another time"
                 " or somebody changed the password; set it back, or let `make clean` remove the data and start anew"
             )

@@ -14,6 +14,11 @@ if TYPE_CHECKING:  # infra/broker_api.py uses this module: see infra/broker.py
     from infra.topology import Object, Topology
 
 MEND = "`pulumi up --refresh` puts it right"
+# The operator looks at a broker object again when its custom resource changes, not when the broker does.
+OPERATOR_MENDS = (
+    "`kubectl -n {namespace} annotate --overwrite queues,bindings,policies,users,permissions,topicpermissions,exchanges"
+    " --all looked-at=$(date +%s)` (all .rabbitmq.com) makes the operator put it right"
+)
 REACHES_QUORUM_QUEUES = ("all", "queues", "quorum_queues")  # values of a policy's apply-to
 
 

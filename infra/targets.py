@@ -11,8 +11,9 @@ from infra.settings import Settings
 def check(stack: Settings) -> None:
     """Look at what is there before anything is made. Raises RunError with everything that is missing or would break."""
     if stack.cluster:
-        from infra import handover
+        from infra import handover, preflight
 
+        preflight.check(stack)
         handover.check(stack)
 
 

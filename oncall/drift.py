@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from catalog.broker import Capabilities, UnsupportedBroker
 from infra.broker_api import Api, Refused
-from infra.differences import MEND, findings
+from infra.differences import MEND, OPERATOR_MENDS, findings
 from infra.live import Finding, Live
 from infra.topology import topology
 from oncall import show
@@ -17,12 +17,6 @@ from oncall.deployments import scaled_by_hand
 from oncall.endpoints import BROKER, Endpoints
 from oncall.show import Answer
 from oncall.trouble import Trouble
-
-# The operator looks at a broker object again when its custom resource changes, not when the broker does.
-OPERATOR_MENDS = (
-    "`kubectl -n {namespace} annotate --overwrite queues,bindings,policies,users,permissions,topicpermissions,exchanges"
-    " --all looked-at=$(date +%s)` (all .rabbitmq.com) makes the operator put it right"
-)
 
 
 def run(_: argparse.Namespace, endpoints: Endpoints) -> Answer:

@@ -62,7 +62,7 @@ def test_everything_is_told_of_an_empty_broker(any_broker: LiveBroker) -> None:
 
 
 CLASSIC = {"durable": True, "auto_delete": False, "arguments": {"x-queue-type": "classic"}}
-PLATFORM = {"pattern": "^drift.*usage|service$", "definition": {"expires": 5}, "apply-to": "all"}
+PLATFORM = {"pattern": "^drift.*usage|service$", "definition": {"max-length": 5}, "apply-to": "all"}
 SHORT = {"definition": {"max-length": 5}}
 NOBODY = {"configure": "", "write": "", "read": ".*"}
 
@@ -155,7 +155,7 @@ CHANGES: Mapping[str, tuple[Callable[[LiveBroker], None], list[str]]] = {
     "operator policy": (
         lambda broker: broker.api.put("operator-policies/%2F/limits", {**PLATFORM, "priority": 0}),
         [
-            (f"policy {USAGE.name} is not all that is in effect: operator policy limits adds expires 5:"
+            (f"policy {USAGE.name} is not all that is in effect: operator policy limits adds max-length 5:"
             f" ask the broker's operator for a pattern that leaves {USAGE.name} out")
         ],
     ),

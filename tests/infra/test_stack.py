@@ -120,15 +120,6 @@ def test_wrong_settings_are_told_without_a_traceback(fresh: Stack) -> None:
         ] == fresh.problem()
 
 
-def test_the_target_of_a_later_version_is_refused(fresh: Stack) -> None:
-    fresh.set({"target": "kubernetes"})
-
-    assert [
-        "Pulumi.local.yaml: target kubernetes is not in this version, only local is: pulumi config set target local"
-    ] == fresh.problem()
-    fresh.set({"target": "local"})
-
-
 def test_up_brings_everything_and_a_second_one_changes_nothing(stack: Stack) -> None:
     """All answers, every event has a way into its queue, and Prometheus sees each process."""
     for urls in stack.endpoints["services"].values():

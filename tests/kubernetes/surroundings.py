@@ -1,0 +1,30 @@
+"""What a stack finds in a cluster where others did their part: a broker that an operator runs, the sinks' Secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.cluster_checks import ALLOWED
+from infra.sinks import KEYS
+from tests.kubernetes.apiserver import ApiServer
+
+
+def surround(server: ApiServer, namespace: str, *, home: str = "") -> None:
+    """Make them, the RabbitmqCluster in namespace `home` where it is another one."""
+    if home:
+        server.namespace(home)
+    server.apply(secret(namespace, "sinks", *KEYS.values()))
+    server.apply({
+        "apiVersion": "rabbitmq.com/v1beta1",
+        "kind": "RabbitmqCluster",
+        "metadata": {"name": "rabbitmq", "namespace": home or namespace, "annotations": {ALLOWED: namespace}},
+    })  # fmt: skip
+
+
+def secret(namespace: str, name: str, *keys: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels or {}},
+        "stringData": dict.fromkeys(keys, "for-this-test"),
+    }
