@@ -2,7 +2,7 @@
 
 from catalog.kinds import Queue, Service
 from catalog.metrics import CONSUMED, CONSUMERS, PUBLISHED, READY, SETTLED, UNACKED, UP
-from catalog.sizing import REQUIRED, handling_time, rate
+from catalog.sizing import REQUIRED, at_once, handling_time, rate
 
 
 def time_to_drain(queue: Queue) -> str:
@@ -13,7 +13,7 @@ def time_to_drain(queue: Queue) -> str:
     """
     ready = f"sum({READY.at(queue=queue.name)})"
     if queue.slow:
-        slots = f"clamp_min(sum({CONSUMERS.at(queue=queue.name)}) * {queue.prefetch}, 1)"
+        slots = f"clamp_min(sum({CONSUMERS.at(queue=queue.name)}) * {at_once(queue)}, 1)"
         return f"({ready} + sum({UNACKED.at(queue=queue.name)})) * {handling_time(queue)} / {slots}"
     arriving, settled = rate(PUBLISHED, queue), rate(SETTLED, queue)
     return f"clamp_min({ready} - 60 * {arriving}, 0) / clamp_min({settled} - {arriving}, 0.001)"

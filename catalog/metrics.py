@@ -68,6 +68,12 @@ OLDEST = Metric(
     labels=("queue",),
     help="Age, by its own timestamp, of the oldest event in hand; 0 when there is none",
 )
+SLOTS = Metric(
+    name="consumer_prefetch",
+    kind="gauge",
+    labels=("queue",),
+    help="Events that a process takes in hand at once",
+)
 STARTUP = Metric(
     name="consumer_startup_seconds",
     kind="gauge",
@@ -141,6 +147,7 @@ METRICS = (
     RETRIED,
     HANDLING,
     OLDEST,
+    SLOTS,
     STARTUP,
     CPU,
     MEMORY,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from catalog.kinds import Catalog, Metric, Queue, Service
-from catalog.metrics import CONSUMED, CPU, HANDLING, PUBLISHED, READY, UNACKED
+from catalog.metrics import CONSUMED, CPU, HANDLING, PUBLISHED, READY, SLOTS, UNACKED
 
 UTILISATION = 0.7  # above it queueing delay grows faster than throughput (M/M/c, any textbook)
 TINY = 1e-6  # keeps a division defined when nothing happens
@@ -64,9 +64,11 @@ def smaller(a: Term, b: Term) -> Term:
     )
 
 
-# What is measured, per queue: events/s arriving, events in the backlog, seconds of handling and of CPU per event.
+# What is measured, per queue: events/s arriving, events in the backlog, seconds of handling and of CPU per event, and
+# how many events a replica takes in hand at once.
 ARRIVALS, BACKLOG = measured("arrivals"), measured("backlog")
 HANDLING_TIME, CPU_TIME = measured("handling_time"), measured("cpu_time")
+AT_ONCE = measured("at_once")
 
 NEEDED = "queue:replicas_needed"
 REQUIRED = "service:required_replicas"
@@ -86,7 +88,7 @@ class Sizing:
     """The formula for one queue of a service: `needs` by constraint, `replicas` as the largest of them, rounded up.
 
     Steady work keeps workers below UTILISATION; a backlog is to be gone within `drain_within`; both take
-    `handling_time` on one of `prefetch` slots and `cpu_time` on one core. Little's law gives the number of busy slots:
+    `handling_time` on one of `at_once` slots and `cpu_time` on one core. Little's law gives the number of busy slots:
     events/s x seconds. More events/s than the sink takes are not sized for: more replicas would not help.
     """
 
@@ -101,16 +103,16 @@ class Sizing:
     @property
     def needs(self) -> dict[str, Term]:
         """Replicas that each constraint alone would need, before rounding."""
-        slots, sink = number(self.queue.prefetch), self.service.sink_rate
+        sink = self.service.sink_rate
         return {
-            "arrivals": at_most(ARRIVALS, sink) * HANDLING_TIME / number(UTILISATION) / slots,
-            "backlog": at_most(self.demand, sink) * HANDLING_TIME / slots,
+            "arrivals": at_most(ARRIVALS, sink) * HANDLING_TIME / number(UTILISATION) / AT_ONCE,
+            "backlog": at_most(self.demand, sink) * HANDLING_TIME / AT_ONCE,
             # Idle time is charged to events too, but no event uses more CPU than it takes: a process has one core.
             "cpu": at_most(self.demand, sink) * smaller(CPU_TIME, HANDLING_TIME) / number(UTILISATION),
         }
 
     def replicas(self, values: Mapping[str, float]) -> int:
-        """Replicas for {"arrivals", "backlog", "handling_time", "cpu_time"}."""
+        """Replicas for {"arrivals", "backlog", "handling_time", "cpu_time", "at_once"}."""
         wanted = max(math.ceil(term.value(values)) for term in self.needs.values())
         return min(max(wanted, 1), self.service.most_replicas)
 
@@ -135,6 +137,7 @@ class Sizing:
             "handling_time": handling_time(self.queue),
             "cpu_time": f"sum(rate({CPU.at(job=job)}[{window}]))"
             f" / clamp_min(sum(rate({CONSUMED.at(job=job)}[{window}])), {literal(TINY)})",
+            "at_once": at_once(self.queue),
         }
 
     def records(self) -> list[Record]:
@@ -174,6 +177,15 @@ def rate(metric: Metric, queue: Queue, window: str = "5m") -> str:
     The broker counts from the first event on: before it, a queue that the broker knows has a rate of 0.
     """
     return f"(sum(rate({metric.at(queue=queue.name)}[{window}])) or 0 * sum({READY.at(queue=queue.name)}))"
+
+
+def at_once(queue: Queue) -> str:
+    """PromQL for the events that one replica takes in hand, as the running ones tell it: no rule repeats a setting.
+
+    While none runs, as the last one did; before there was any, one.
+    """
+    told = SLOTS.at(queue=queue.name)
+    return f"(max({told}) or max(last_over_time({told}[1d])) or vector(1))"
 
 
 def mean_handling_time(queue: Queue) -> str:

@@ -10,11 +10,12 @@ import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from alerts.build import dump, recording_rules
-from catalog import CATALOG, Catalog
+from alerts.build import dump, recording_rules, rules
+from catalog import CATALOG, Catalog, resolve
 from catalog.queues import BATCH_JOBS, DATA_LAKE
 from catalog.services import LOGGING, RISK_ANALYTICS
 from catalog.sizing import NEEDED, REQUIRED, Sizing, sizings
+from dashboards import boards
 from tests import programs
 
 Values = dict[str, float]
@@ -25,6 +26,7 @@ AMOUNTS = {
     "backlog": st.integers(0, 5_000_000).map(float),
     "handling_time": st.floats(1e-6, 7_200),
     "cpu_time": st.floats(0, 10_000),
+    "at_once": st.integers(1, 300).map(float),
 }
 MOMENTS = st.lists(st.tuples(*(st.fixed_dictionaries(AMOUNTS) for _ in CATALOG.queues)), min_size=1, max_size=30)
 PROMISES = st.tuples(*(st.timedeltas(queue.longest_run, 100 * queue.longest_run) for queue in CATALOG.queues))
@@ -76,10 +78,10 @@ def test_python_and_prometheus_find_the_same_number(measured: list[Any], promise
     catalog = replace(CATALOG, queues=tuple(replace(queue, drain_within=promise) for queue, promise in kept))
     names = [queue.name for queue in catalog.queues]
     moments = [dict(zip(names, values, strict=True)) for values in measured]
-    rules = [rule for rule in recording_rules(catalog) if rule["record"] in (NEEDED, REQUIRED)]
+    formula = [rule for rule in recording_rules(catalog) if rule["record"] in (NEEDED, REQUIRED)]
 
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "rules.yaml").write_text(dump([{"name": "sizing", "rules": rules}]))
+        Path(folder, "rules.yaml").write_text(dump([{"name": "sizing", "rules": formula}]))
         Path(folder, "test.yaml").write_text(yaml.safe_dump(rule_test(catalog, moments)))
         programs.run("promtool", "test", "rules", Path(folder, "test.yaml"))
 
@@ -91,7 +93,7 @@ def test_what_is_measured_reaches_the_formula() -> None:
 
 
 LAKE, BATCH = Sizing(DATA_LAKE, LOGGING), Sizing(BATCH_JOBS, RISK_ANALYTICS)
-QUIET = {"arrivals": 0.0, "backlog": 0.0, "handling_time": 0.02, "cpu_time": 0.001}
+QUIET = {"arrivals": 0.0, "backlog": 0.0, "handling_time": 0.02, "cpu_time": 0.001, "at_once": 10.0}
 BY_HAND = [
     (LAKE, "nothing happens", {}, 1, "at least one"),
     # 500/s x 0.1 s = 50 busy slots; at 70 % that takes 71.4 slots, 7.1 replicas of 10; the promise allows 6
@@ -107,7 +109,13 @@ BY_HAND = [
     # 3,000/s come, the store takes 2,000/s: sized for those, 2,000/s x 0.005 s / 0.7 / 10 = 1.4
     (LAKE, "the store is the limit", {"arrivals": 3_000.0, "handling_time": 0.005, "cpu_time": 0.0001}, 2, "sink"),
     # 12 jobs of 30 min in 4 h: 1.5 workers
-    (BATCH, "a dozen jobs at once", {"backlog": 12.0, "handling_time": 1_800.0, "cpu_time": 60.0}, 2, "backlog"),
+    (
+        BATCH,
+        "a dozen jobs at once",
+        {"backlog": 12.0, "handling_time": 1_800.0, "cpu_time": 60.0, "at_once": 1.0},
+        2,
+        "backlog",
+    ),
 ]
 
 
@@ -120,3 +128,11 @@ def test_by_hand(sizing: Sizing, story: str, changes: Values, replicas: int, bin
 
     assert replicas == sizing.replicas(values), story
     assert binding == sizing.binding(values), story
+
+
+def test_a_prefetch_is_in_no_rule_and_on_no_board() -> None:
+    """Changing one restarts the replicas that have to know it; they tell everybody else."""
+    changed = resolve(CATALOG, {f"{queue.setting}.prefetch": queue.prefetch + 2 for queue in CATALOG.queues})
+
+    assert rules(CATALOG) == rules(changed)
+    assert boards(CATALOG) == boards(changed)
