@@ -233,8 +233,8 @@ def outside() -> dict[str, str]:
 def test_a_rabbitmq_cluster_that_is_not_there_is_told(namespace: str) -> None:
     assert [
         (f"RabbitmqCluster rabit (setting broker.cluster) is not in namespace {namespace}: `kubectl get"
-        " rabbitmqclusters --all-namespaces` lists what there is; a broker that no operator runs is named by broker.connection_secret"
-        " instead")
+        " rabbitmqclusters --all-namespaces` lists what there is; a broker that no operator runs is named by"
+        " broker.connection_secret instead")
     ] == told(stack(namespace, broker__cluster="rabit"))  # fmt: skip
 
 
