@@ -7,15 +7,18 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
+
+import yaml
 
 from tools.cache import ROOT
 
 LONGEST = 120  # seconds for one command
 QUIET = ("same", "read", "refresh")  # steps that change nothing
+ENGINES_OWN = ("pulumi:pulumi:", "pulumi:providers:")
 
 
 class Step(NamedTuple):
@@ -25,9 +28,15 @@ class Step(NamedTuple):
     kind: str
     name: str
 
-    @classmethod
-    def of(cls, step: Mapping[str, str]) -> Self:
-        return cls(step["op"], step["urn"].split("::")[2].rpartition(":")[2], step["urn"].rpartition("::")[2])
+
+def counted(steps: Iterable[Mapping[str, str]]) -> list[Step]:
+    """Of the engine's steps those that change something; its own bookkeeping, of stack and plugins, left out."""
+    types = [(step["op"], step["urn"].split("::")[2].rpartition("$")[2], step["urn"].split("::")[3]) for step in steps]
+    return [
+        Step(doing, type_.rpartition(":")[2], name)
+        for doing, type_, name in types
+        if doing not in QUIET and not type_.startswith(ENGINES_OWN)
+    ]
 
 
 @dataclass(frozen=True)
@@ -56,19 +65,39 @@ class Stack:
         assert fails == bool(done.returncode), done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def set(self, config: Mapping[str, str], *, secret: bool = False) -> None:
-        form = "--secret" if secret else "--plaintext"
-        values = [part for key, value in config.items() for part in (form, f"{key}={value}")]
+    def set(self, config: Mapping[str, str]) -> None:
+        """As `pulumi config set` does it for each, and at once."""
+        self._write({**self._read(), **{self._key(key): value for key, value in config.items()}})
+
+    def hide(self, config: Mapping[str, str]) -> None:
+        """As `set`, encrypted."""
+        values = [part for key, value in config.items() for part in ("--secret", f"{key}={value}")]
         self.run("config", "set-all", "--stack", self.name, *values)
 
     def unset(self, *keys: str) -> None:
-        self.run("config", "rm-all", "--stack", self.name, *keys)
+        gone = {self._key(key) for key in keys}
+        self._write({key: value for key, value in self._read().items() if key not in gone})
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+    @staticmethod
+    def _key(key: str) -> str:
+        return f"consumer-scaling:{key}"
+
+    def _read(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load(self._file.read_text())["config"]
+        return found
+
+    def _write(self, config: Mapping[str, Any]) -> None:
+        self._file.write_text(yaml.safe_dump({**yaml.safe_load(self._file.read_text()), "config": dict(config)}))
 
     def plan(self, *options: str) -> list[Step]:
         """What an `up` would do, unchanged resources left out, in no order."""
         said = self.run("preview", "--stack", self.name, "--json", *options)
         steps = json.loads(said[said.index("{\n") : said.rindex("\n}") + 2])["steps"]
-        return [step for step in map(Step.of, steps) if step.doing not in QUIET]
+        return counted(steps)
 
     def preview(self, *options: str) -> dict[str, str]:
         """{resource name: what would be done to it}, unchanged ones left out."""

@@ -11,12 +11,16 @@ from typing import Any
 
 import yaml
 
+from infra.cluster_checks import ALLOWED
+from infra.sinks import KEYS
 from tests import stacks
 from tests.kubernetes.apiserver import ApiServer
-from tests.stacks import QUIET, Step
+from tests.stacks import Step, counted
 
 PLUGIN = "pulumi-resource-kubernetes"  # the official one where it is on PATH, else the stand-in
 APPS = "apps/v1"
+BROKER = "rabbitmq.com/v1beta1"
+GIVEN = ("default", "sinks")  # the ServiceAccount of every namespace, and a Secret
 # Every kind of object that a stack makes, by version.
 KINDS = {
     "v1": ("configmaps", "secrets", "serviceaccounts", "services"),
@@ -26,7 +30,7 @@ KINDS = {
     "rbac.authorization.k8s.io/v1": ("roles", "rolebindings"),
     "keda.sh/v1alpha1": ("scaledobjects", "triggerauthentications"),
     "monitoring.coreos.com/v1": ("podmonitors", "prometheusrules", "servicemonitors"),
-    "rabbitmq.com/v1beta1": (
+    BROKER: (
         "bindings", "exchanges", "permissions", "policies", "queues", "topicpermissions", "users",
     ),
 }  # fmt: skip
@@ -49,8 +53,19 @@ class ClusterStack(stacks.Stack):
         }
         stack = cls(folder=folder, name=name, env=env, server=server, namespace=server.namespace())
         stack.prepare()
+        stack.give()
         stack.set({"kubernetes.namespace": stack.namespace, **(config or {})})
         return stack
+
+    def give(self) -> None:
+        """What a stack finds in its cluster: the Secret of the sinks, and a RabbitmqCluster that may be used."""
+        metadata = {"name": "sinks", "namespace": self.namespace}
+        keys = dict.fromkeys(KEYS.values(), "given")
+        self.server.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": keys})
+        shared = {"annotations": {ALLOWED: "*"}}
+        for home in (self.namespace, self.server.namespace("messaging")):
+            metadata = {"name": "rabbitmq", "namespace": home, **shared}
+            self.server.apply({"apiVersion": BROKER, "kind": "RabbitmqCluster", "metadata": metadata, "spec": {}})
 
     def prepare(self) -> None:
         super().prepare()
@@ -66,8 +81,7 @@ class ClusterStack(stacks.Stack):
         command = ("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log))
         self.said.append(self.run(*command, *options))
         events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
-        steps = [Step.of(event["metadata"]) for event in events if event]
-        return [step for step in steps if step.doing not in QUIET]
+        return counted(event["metadata"] for event in events if event)
 
     def path(self, version: str, kind: str, name: str = "") -> str:
         """Where one of our objects is served, or the list of them."""
@@ -79,13 +93,14 @@ class ClusterStack(stacks.Stack):
         return found
 
     def versions(self) -> dict[str, str]:
-        """{Kind/name: resource version} of everything in the namespace; the version changes with every write."""
+        """{Kind/name: resource version} of everything that a stack makes; the version changes with every write."""
         kinds = [(version, kind) for version, kinds in KINDS.items() for kind in kinds]
         lists = [self.server.request("GET", self.path(*kind)) for kind in kinds]
         return {
             f"{found['kind'].removesuffix('List')}/{entry['metadata']['name']}": entry["metadata"]["resourceVersion"]
             for found in lists
             for entry in found["items"]
+            if entry["metadata"]["name"] not in GIVEN
         }
 
     def scale(self, deployment: str, replicas: int, manager: str = "kubectl") -> None:

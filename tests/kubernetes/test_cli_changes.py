@@ -1,0 +1,165 @@
+"""Stack `dev` through the real CLI and engine: what each change touches, in which order, and what mends what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from catalog import CATALOG
+from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.stack import ClusterStack
+from tests.stacks import Step
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+
+DEPLOYMENTS = [Step("update", "Deployment", service.name) for service in CATALOG.services]
+LOGGING = Step("update", "Deployment", "logging")
+OF_USERS = ("Secret", "User", "Permission", "TopicPermission")
+BINDINGS = ("rabbitmq.com/v1beta1", "bindings")
+
+
+@pytest.fixture(scope="module")
+def fresh(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> ClusterStack:
+    """A stack of which nothing exists yet."""
+    return ClusterStack.made(tmp_path_factory.mktemp("dev"), "dev", api_server)
+
+
+@pytest.fixture(scope="module")
+def stack(fresh: ClusterStack) -> Iterator[ClusterStack]:
+    """The same stack, made; each test leaves it equal to its settings."""
+    fresh.up()
+    yield fresh
+    fresh.destroy()
+
+
+def test_a_preview_names_everything_and_makes_nothing(fresh: ClusterStack) -> None:
+    planned = fresh.plan()
+
+    assert {"create"} == {step.doing for step in planned}
+    assert {service.name for service in CATALOG.services} == {
+        step.name for step in planned if step.kind == "Deployment"
+    }
+    assert {} == fresh.versions()
+
+
+def test_a_second_run_changes_nothing(stack: ClusterStack) -> None:
+    """Neither by what the state says nor by what the cluster says."""
+    assert [] == stack.up()
+    assert [] == stack.up("--refresh")
+
+
+def test_a_changed_prefetch_changes_one_deployment_and_nothing_else(stack: ClusterStack) -> None:
+    """Nothing else, neither by what the engine says nor by what the API server has seen written."""
+    before = stack.versions()
+    stack.set({"rabbitmq.data_lake.prefetch": "11"})
+
+    assert [LOGGING] == stack.plan()
+    assert [LOGGING] == stack.up()
+    assert ["Deployment/logging"] == [name for name, version in stack.versions().items() if before[name] != version]
+
+
+def test_hands_are_mended_and_do_not_break_the_next_up(stack: ClusterStack) -> None:
+    """`kubectl scale` takes the field over; a plain `up` does not look, a refreshing one sets it back."""
+    stack.scale("logging", 7)
+    for version, kind in (("v1", "services"), ("policy/v1", "poddisruptionbudgets")):
+        stack.server.request("DELETE", stack.path(version, kind, "logging"))
+
+    assert [] == stack.up()
+    assert 7 == stack.replicas("logging")
+
+    assert {LOGGING, Step("create", "Service", "logging"), Step("create", "PodDisruptionBudget", "logging")} == set(
+        stack.up("--refresh")
+    )
+    assert 1 == stack.replicas("logging")
+
+    stack.scale("logging", 7)
+    stack.set({"rabbitmq.data_lake.prefetch": "12"})
+    assert [LOGGING] == stack.up()
+    assert 1 == stack.replicas("logging")
+
+
+def test_autoscaling_on_and_off_never_ends_a_replica_that_runs(stack: ClusterStack) -> None:
+    """The autoscaler's number survives changes and refreshes; switching off asks for it in writing."""
+    stack.set({"autoscaling.logging": "on"})
+    stack.up()
+    assert 1 == stack.replicas("logging")
+
+    stack.scale("logging", 5, manager="kube-controller-manager")
+    stack.set({"rabbitmq.data_lake.prefetch": "13"})
+    assert LOGGING in stack.up("--refresh")
+    assert 5 == stack.replicas("logging")
+
+    stack.unset("autoscaling.logging")
+    advice = "first `pulumi config set replicas.logging 5`, lower it again in an `up` of its own"
+    assert [
+        "Pulumi.dev.yaml would end replicas:",
+        f"  autoscaling.logging is off now: 5 replicas run, and replicas.logging would keep 1 of them; {advice}",
+    ] == stack.problem()
+
+    stack.set({"replicas.logging": "5"})
+    assert ("delete", "ScaledObject") in {step[:2] for step in stack.up("--refresh")}
+    assert 5 == stack.replicas("logging")
+
+
+def test_credentials_of_two_generations_are_valid_while_pods_change(stack: ClusterStack) -> None:
+    """New users with their permissions come before the Deployments change, the old ones go after."""
+    stack.set({"credentials.generation": "2"})
+
+    steps = stack.up()
+
+    rolled = [steps.index(step) for step in DEPLOYMENTS]
+    made = [i for i, step in enumerate(steps) if step.doing == "create" and step.kind in OF_USERS]
+    gone = [i for i, step in enumerate(steps) if step.doing == "delete" and step.kind in OF_USERS]
+    assert len(OF_USERS) * len(CATALOG.services) == len(made) == len(gone)
+    assert max(made) < min(rolled) <= max(rolled) < min(gone)
+    secrets = {f"{service.name}-rabbitmq-2" for service in CATALOG.services}
+    assert secrets == {name.partition("/")[2] for name in stack.versions() if name.startswith("Secret/")}
+
+
+def test_an_added_key_comes_after_the_pods_and_a_removed_one_goes_before(stack: ClusterStack) -> None:
+    """No event arrives at a pod that does not know its key."""
+    key = "ml.prediction.completed"
+    stack.set({"rabbitmq.data_lake.bindings": f"risk.evaluated,{key}", "rabbitmq.data_lake.prefetch": "14"})
+    added = [step for step in stack.up() if step.kind in ("Deployment", "Binding")]
+    assert [LOGGING, Step("create", "Binding", f"binding/logging_data_lake/{key}")] == added
+    bindings = {entry["metadata"]["name"]: entry["spec"] for entry in stack.objects(*BINDINGS)}
+
+    stack.unset("rabbitmq.data_lake.bindings", "rabbitmq.data_lake.prefetch")
+    steps = stack.up()
+
+    assert steps.index(Step("update", "Retirement", "retired-bindings")) < steps.index(LOGGING)
+    left = {entry["metadata"]["name"] for entry in stack.objects(*BINDINGS)}
+    assert [("logging_data_lake", key)] == [
+        (spec["destination"], spec["routingKey"]) for name, spec in bindings.items() if name not in left
+    ]
+
+
+def test_destroy_leaves_the_namespace_and_the_exchange(stack: ClusterStack) -> None:
+    """Both are not ours to delete; a stack that is made again takes the exchange over as it is."""
+    before = namespace_of(stack)
+
+    stack.destroy()
+
+    assert ["Exchange"] == [name.partition("/")[0] for name in stack.versions()]
+    assert before == namespace_of(stack)
+    assert Step("create", "Exchange", "exchange/coder_events") in stack.up()
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_every_other_stack_is_made_and_a_second_run_changes_nothing(
+    name: str, api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With the settings that the repository has for it, autoscaling and workload identity among them."""
+    stack = ClusterStack.made(tmp_path_factory.mktemp(name), name, api_server)
+
+    made = stack.up()
+
+    assert {"create"} == {step.doing for step in made}
+    assert len(CATALOG.services) == sum(step.kind == "Deployment" for step in made)
+    assert [] == stack.up("--refresh")
+
+
+def namespace_of(stack: ClusterStack) -> dict[str, Any]:
+    return stack.server.request("GET", f"/api/v1/namespaces/{stack.namespace}")
