@@ -83,28 +83,34 @@ def render(stack: Settings, found: Sequence[Registered]) -> str:
 
 def head(stack: Settings, found: Sequence[Registered]) -> str:
     """What a reader has to know first, as comments: what this is, how it was made, and what is not in it."""
-    objects = sum(entry.type.startswith(KUBERNETES) for entry in found)
-    others = sorted(f"{entry.type.rpartition('/')[2]} {entry.name}" for entry in found if DYNAMIC in entry.type)
-    return "".join(f"# {line}".rstrip() + "\n" for line in _head(stack, objects, others))
+    return "".join(f"# {line}".rstrip() + "\n" for line in _head(stack, found))
 
 
-def _head(stack: Settings, objects: int, others: Sequence[str]) -> Iterator[str]:
+def _head(stack: Settings, found: Sequence[Registered]) -> Iterator[str]:
     cluster = stack.cluster
     assert cluster  # a stack of another target is refused before
+    objects = manifests(found)
     given = [name for name in (cluster.broker.connection_secret, cluster.sinks.secret, cluster.pull_secret) if name]
-    yield f"Stack {stack.stack}: {objects} objects, image {cluster.image}"
+    yield f"Stack {stack.stack}: {len(objects)} objects, image {cluster.image}"
     yield f"Must exist: {', '.join([f'namespace {cluster.namespace}', *(f'Secret {name}' for name in given)])}."
     yield f"Made by `make render STACK={stack.stack}` from Pulumi.{stack.stack}.yaml and the catalog."
-    yield f"Where it says {SECRET}, `pulumi up` puts a value in; whoever applies this otherwise has to."
-    if others:
-        yield "Not rendered, since `pulumi up` does it itself; whoever applies this otherwise has to:"
-        yield from (f"  {other}" for other in others)
+    yield "What `pulumi up` does besides, and whoever applies this otherwise has to (docs/environments.md, GitOps):"
+    yield from (
+        f"  Secret {name_of(entry)}: values for {', '.join(sorted(entry['stringData']))}"
+        for entry in objects
+        if entry["kind"] == "Secret"
+    )
+    yield from sorted(f"  {entry.type.rpartition('/')[2]} {entry.name}" for entry in found if DYNAMIC in entry.type)
+
+
+def name_of(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["name"])
 
 
 def file_name(manifest: Manifest) -> str:
     """A name that no other object has: kind, namespace and name."""
     metadata = manifest["metadata"]
-    return "_".join([manifest["kind"].lower(), metadata.get("namespace", ""), metadata["name"]]) + ".yaml"
+    return "_".join([manifest["kind"].lower(), metadata.get("namespace", ""), name_of(manifest)]) + ".yaml"
 
 
 def dump(manifest: Manifest) -> str:
@@ -112,10 +118,14 @@ def dump(manifest: Manifest) -> str:
 
 
 def write_into(folder: Path, stack: Settings, found: Sequence[Registered]) -> list[Path]:
-    """One file for each object, for those who keep a folder of them; files of objects that are no more are removed."""
+    """One file for each object, for those who keep a folder of them; files of objects that are no more are removed.
+
+    Secrets are left out: applied as they are here, every password would be the placeholder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     mark = f"# Stack {stack.stack}: see README.md of this folder\n"
-    texts = {folder / file_name(manifest): mark + dump(manifest) for manifest in manifests(found)}
+    applied = [manifest for manifest in manifests(found) if manifest["kind"] != "Secret"]
+    texts = {folder / file_name(manifest): mark + dump(manifest) for manifest in applied}
     for old in set(folder.glob("*.yaml")) - set(texts):
         if old.read_text().startswith(mark):
             old.unlink()
