@@ -23,7 +23,6 @@ from infra.place import OPERATOR_READS, Place, credentials_of
 from infra.pods import Pods
 from infra.retire import Retirement
 from infra.settings import Settings
-from infra.stores import BlobContainer, CosmosContainer
 from infra.topology import Object, topology
 from infra.workload import Workload, WorkloadArgs
 
@@ -68,6 +67,8 @@ class Cluster:
         sinks = self.settings.sinks
         if not sinks.create:
             return []
+        from infra.stores import BlobContainer, CosmosContainer  # noqa: PLC0415 - half a second, for those who need it
+
         connection_string = Output.secret(sinks.connection_string)
         account = Output.secret({"endpoint": sinks.cosmos_endpoint, "key": sinks.cosmos_key})
         return [
