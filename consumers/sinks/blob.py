@@ -34,6 +34,7 @@ class AzureBlobs:
 
     def __init__(self, account: Account, container: str) -> None:
         self._container, self._host = container, urlsplit(account.endpoint).netloc
+        self._right = "the connection string" if account.key or account.sas else "the role of the workload identity"
         self._store = _store(account, container)
 
     async def create(self, path: str, body: bytes, body_hash: str) -> bool:
@@ -95,7 +96,7 @@ class AzureBlobs:
             return Retry(Later.SINK_UNAVAILABLE, f"{place} does not answer")
         if status in PASSING or status >= 500:
             return Retry(Later.SINK_UNAVAILABLE, f"{place} cannot now ({status} {code})")
-        return Retry(Later.SINK_REFUSED, f"{place} refuses ({status} {code}): check the connection string")
+        return Retry(Later.SINK_REFUSED, f"{place} refuses ({status} {code}): check {self._right}")
 
 
 def _store(account: Account, container: str) -> AzureStore:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from azure.core import MatchConditions
+from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.cosmos.aio import ContainerProxy, CosmosClient
 from azure.cosmos.exceptions import (
@@ -36,7 +37,7 @@ class _Container(NamedTuple):
 
 
 class CosmosDocuments:
-    """The containers of one database. Raises ValueError when the key cannot be one."""
+    """The containers of one database, by key or else as a workload identity. Raises ValueError for a bad key."""
 
     def __init__(self, endpoint: str, key: str, database: str) -> None:
         try:
@@ -46,6 +47,7 @@ class CosmosDocuments:
         self._endpoint, self._key, self._database = endpoint, key, database
         self._host = urlsplit(endpoint).hostname
         self._client: CosmosClient | None = None
+        self._credential: AsyncTokenCredential | None = None
         self._containers: dict[str, _Container] = {}
         self._connecting = asyncio.Lock()
 
@@ -115,6 +117,8 @@ class CosmosDocuments:
         if self._client:
             await self._client.close()
             self._client = None
+        if self._credential:
+            await self._credential.close()
 
     @asynccontextmanager
     async def _asking(self, container: str) -> AsyncIterator[_Container]:
@@ -138,10 +142,17 @@ class CosmosDocuments:
                 self._containers[container] = _Container(proxy, path.removeprefix("/"))
         return self._containers[container]
 
+    def _identity(self) -> AsyncTokenCredential:
+        """The pod's own identity, named rather than found: whatever else the environment offers is not ours."""
+        from azure.identity.aio import WorkloadIdentityCredential  # noqa: PLC0415 - 5 MB that a key does without
+
+        self._credential = self._credential or WorkloadIdentityCredential()
+        return self._credential
+
     async def _connect(self) -> CosmosClient:
         client = CosmosClient(
             self._endpoint,
-            self._key,
+            self._key or self._identity(),
             connection_timeout=2,
             read_timeout=5,
             retry_total=2,

@@ -65,12 +65,12 @@ class Stand:
         self._broker_process.wait(timeout=30)
         self._broker_process = self._run(self._broker)
 
-    def start(self, service: str) -> subprocess.Popen[bytes]:
-        """A consumer process of a service; the stand kills it at the end if nobody did before."""
+    def start(self, service: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A consumer process of a service, told some things otherwise; the stand kills it if nobody did before."""
         log = self._ending.enter_context((self.home / f"{service}.log").open("ab"))
         process = subprocess.Popen(
             [sys.executable, "-m", "consumers", service],
-            env=self._environment(CATALOG.service(service)),
+            env={**self._environment(CATALOG.service(service)), **environment},
             stdout=log,
             stderr=log,
         )

@@ -41,6 +41,7 @@ class Wire:
     upstream: str
     url: str = ""
     requests: list[str] = field(default_factory=list)
+    authorizations: set[str] = field(default_factory=set)
     connections: int = 0
     faults: deque[Answer | Lost | Silence] = field(default_factory=deque)
     always: Answer | Lost | Silence | None = None
@@ -60,6 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _carry(self) -> None:
         wire, body = self.wire, self.rfile.read(int(self.headers.get("content-length", 0)))
         wire.requests.append(f"{self.command} {self.path}")
+        wire.authorizations.add(self.headers.get("authorization", ""))
         fault = wire.always or (wire.faults.popleft() if wire.faults else None)
         if isinstance(fault, Silence):
             wire.ended.wait(20)
@@ -104,12 +106,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def wired(upstream: str, port: int = 0) -> Iterator[Wire]:
-    """A wire to a server, at an http address of its own."""
+def wired(upstream: str, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
+    """A wire to a server, at an address of its own: http, or https with a context."""
     wire = Wire(upstream)
     server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"wire": wire}))
     server.daemon_threads = True
-    wire.url = f"http://127.0.0.1:{server.server_port}"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    wire.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
