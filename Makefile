@@ -6,7 +6,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" .local/lock/bin/pip-compile --quie
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: tools ## Bring everything up on this machine, or mend it, and prove that it works
@@ -50,6 +50,11 @@ test: ## Format, lint, types and all tests, with real servers
 	@python3 -m tools --all
 	@$(MAKE) --no-print-directory lint
 	$(PYTEST) --numprocesses 3 --dist loadfile
+
+.PHONY: test-cluster
+test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled, drained, killed; as root, ten minutes
+	@python3 -m tools --cluster
+	$(PYTHON) -m tests.cluster
 
 .PHONY: generate
 generate: ## Write rules.yaml, the renders of every stack and the generated tables of the pages anew

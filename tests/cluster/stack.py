@@ -15,7 +15,7 @@ from tests import stacks
 from tests.cluster.node import PODS, Node
 from tests.cluster.servers import HOST, NAMESPACE, PORTS, Servers
 from tests.kubernetes.stack import PLUGIN
-from tests.stacks import QUIET, Step
+from tests.stacks import Step, counted
 from tools.cache import ROOT
 from tools.image import Image
 
@@ -53,7 +53,7 @@ class NodeStack(stacks.Stack):
             "data_lake.connection_string": servers.connection_string,
             "cosmos_db.key": servers.account.key,
         }
-        stack.set(hidden, secret=True)
+        stack.hide(hidden)
         return stack
 
     def prepare(self) -> None:
@@ -75,8 +75,7 @@ class NodeStack(stacks.Stack):
         )
         took = time.monotonic() - began
         events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
-        steps = [Step.of(event["metadata"]) for event in events if event]
-        return took, [step for step in steps if step.doing not in QUIET]
+        return took, counted(event["metadata"] for event in events if event)
 
     def seconds(self, *command: str) -> float:
         began = time.monotonic()
