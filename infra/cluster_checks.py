@@ -12,7 +12,8 @@ from kubernetes import client, config
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from infra import autoscaling, broker_crs, cluster_monitoring
+from infra import broker_crs
+from infra.cluster_kinds import BROUGHT_BY, OPERATOR, Kind, kinds
 from infra.cluster_settings import BrokerAccess, ClusterSettings
 from infra.place import OPERATOR_READS
 from infra.sinks import KEYS
@@ -25,60 +26,6 @@ KEEPS = "deletionPolicy"  # the field of a Queue with which we ask for it
 ALLOWED = "rabbitmq.com/topology-allowed-namespaces"
 CONNECTION_KEYS = ("uri", "username", "password")  # Source: messaging topology operator, connectionSecret
 UNSEEN: dict[str, Any] = {}  # an object that we may not read
-OPERATOR = "https://www.rabbitmq.com/kubernetes/operator"
-BROUGHT_BY: Mapping[str, str] = {
-    broker_crs.API: (
-        f"the RabbitMQ messaging topology operator brings them ({OPERATOR}/install-topology-operator); to do without"
-        " it: pulumi config set broker.objects api"
-    ),
-    cluster_monitoring.API: (
-        "the Prometheus operator brings them (https://prometheus-operator.dev/docs/getting-started/installation)"
-    ),
-    autoscaling.API: (
-        "KEDA brings them (https://keda.sh/docs/latest/deploy); to do without it take the autoscaling settings out"
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of object that a stack makes in its namespace; `api` is group and version as manifests have them."""
-
-    api: str
-    name: str
-
-    @property
-    def plural(self) -> str:
-        lower = self.name.lower()
-        return f"{lower[:-1]}ies" if lower.endswith("y") else f"{lower}s"
-
-    @property
-    def group(self) -> str:
-        return self.api.rpartition("/")[0]
-
-    @property
-    def resource(self) -> str:
-        """As `kubectl auth can-i` names it."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-
-def kinds(settings: ClusterSettings) -> list[Kind]:
-    """Every kind that a stack with these settings makes."""
-    wanted = {
-        "v1": ["ConfigMap", "Secret", "Service", "ServiceAccount"],
-        "apps/v1": ["Deployment"],
-        "networking.k8s.io/v1": ["NetworkPolicy"],
-        "policy/v1": ["PodDisruptionBudget"],
-        "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"] if settings.deletion_cost else [],
-        broker_crs.API: [kind for kind, _ in broker_crs.KINDS.values()] if settings.broker.operator else [],
-        cluster_monitoring.API: [
-            "PodMonitor",
-            "PrometheusRule",
-            *(["ServiceMonitor"] if settings.broker.cluster else []),
-        ],
-        autoscaling.API: ["ScaledObject", "TriggerAuthentication"] if settings.autoscaled else [],
-    }
-    return [Kind(api, name) for api, names in wanted.items() for name in names]
 
 
 def faults(settings: ClusterSettings) -> list[str]:

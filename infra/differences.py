@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.live import Finding, Live, Row, row_of, shown
+from infra.live import Finding, Live, Row, matches, row_of, shown
 from infra.rights import Rights
 
 if TYPE_CHECKING:  # infra/broker_api.py uses this module: see infra/broker.py
@@ -35,7 +34,7 @@ def hiding(policies: Iterable[Row], queue: str, priority: int) -> list[Row]:
         if policy["name"] != queue
         and policy["priority"] >= priority  # of two equals either may win
         and policy["apply-to"] in REACHES_QUORUM_QUEUES
-        and re.search(policy["pattern"], queue)
+        and matches(policy["pattern"], queue)
     ]
 
 
@@ -95,7 +94,7 @@ class _Comparison:
             what, next_step = hidden(queue, wanted["priority"], other)
             yield Finding("policy", queue, "hidden", f"is not in effect: {what}", next_step)
         for other in self.live.operator_policies:
-            if other["apply-to"] in REACHES_QUORUM_QUEUES and re.search(other["pattern"], queue):
+            if other["apply-to"] in REACHES_QUORUM_QUEUES and matches(other["pattern"], queue):
                 yield from self._added(queue, wanted["definition"], other)
 
     def _added(self, queue: str, definition: Row, by: Row) -> Iterator[Finding]:
@@ -107,7 +106,7 @@ class _Comparison:
             yield Finding("policy", queue, "hidden", what, step)
 
     def missing_bindings(self) -> Iterator[Finding]:
-        there = {_ends(row) for row in self.live.bindings}
+        there = {_ends(row) for row in self._bound()}
         for source, queue, key in self._wanted_bindings():
             if (source, queue, key) not in there:
                 yield Finding("binding", f"{queue}/{key}", "missing", f"from {source} does not exist", self.mend)
@@ -115,11 +114,14 @@ class _Comparison:
     def extra_bindings(self) -> Iterator[Finding]:
         ours = {_name(queue) for queue in self.wanted.queues}
         wanted = set(self._wanted_bindings())
-        for row in self.live.bindings:
+        for row in self._bound():
             source, queue, key = _ends(row)
             if source and queue in ours and (source, queue, key) not in wanted:
                 step = "declare the key for this queue, or remove the binding in the management page"
                 yield Finding("binding", f"{queue}/{key}", "extra", f"from {source} is declared by nobody", step)
+
+    def _bound(self) -> Iterator[Row]:
+        return (row for row in self.live.bindings if row["destination_type"] == "queue")
 
     def _wanted_bindings(self) -> Iterator[tuple[str, str, str]]:
         for entry in (*self.wanted.dead_bindings, *self.wanted.bindings):

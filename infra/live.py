@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -54,6 +55,14 @@ class Finding:
 def row_of(rows: Iterable[Row], name: str) -> Row | None:
     """The row of a name, None where there is none."""
     return next((row for row in rows if row["name"] == name), None)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a broker's pattern covers a name; one that only PCRE understands is taken to cover any."""
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return True
 
 
 def shown(value: Any) -> str:

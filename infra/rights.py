@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infra.live import Finding, Live, Row, row_of, shown
+from infra.live import Finding, Live, Row, matches, row_of, shown
 
 if TYPE_CHECKING:  # see infra/differences.py
     from infra.topology import Object, Topology
@@ -92,10 +91,10 @@ class Rights:
         for queue in map(_name, self.wanted.queues):
             ours = {service for service, pattern in readers if _may(pattern, queue)}
             for row in self.live.consumers:
-                who = row["channel_details"]["user"]
-                if row["queue"]["name"] == queue and _service(who) not in ours:
-                    where = row["channel_details"].get("peer_host", "an unknown host")
-                    what = f"is consumed by user {who} from {where}, who is none of ours"
+                whose: Row = row["channel_details"] or {}  # the broker learns of a new one some seconds late
+                who = whose.get("user", "")
+                if who and row["queue"]["name"] == queue and _service(who) not in ours:
+                    what = f"is consumed by user {who} from {whose['peer_host']}, who is none of ours"
                     step = "what it takes never reaches our sinks: stop it, or give it a queue of its own"
                     yield Finding("queue", queue, "foreign", what, step)
 
@@ -112,4 +111,4 @@ def _service(user: str) -> str:
 
 def _may(pattern: str, name: str) -> bool:
     """Whether a permission covers a name; to the broker an empty pattern matches none."""
-    return bool(pattern) and re.search(pattern, name) is not None
+    return bool(pattern) and matches(pattern, name)

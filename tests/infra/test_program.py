@@ -176,7 +176,7 @@ def test_prometheus_is_given_the_rules_and_every_replica(made: Recorder, catalog
 
 def test_providers_know_nothing_of_the_catalog() -> None:
     """A stack can be refreshed and destroyed while the catalog is broken: their modules do not even load it."""
-    modules = ("broker", "files", "processes", "stores", "supervision")
+    modules = ("broker", "files", "processes", "retire", "stores", "supervision")
     program = (
         f"import sys; from infra import {', '.join(modules)}; print([m for m in sys.modules if m[:7] == 'catalog'])"
     )

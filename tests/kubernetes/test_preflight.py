@@ -10,9 +10,10 @@ import pulumi
 import pytest
 
 from catalog import CATALOG
-from infra import cluster_checks, preflight
+from infra import cluster_checks, cluster_kinds, preflight
 from infra.broker_api import Api
-from infra.cluster_checks import OPERATOR, VERBS
+from infra.cluster_checks import VERBS
+from infra.cluster_kinds import OPERATOR
 from infra.place import OPERATOR_READS
 from infra.settings import Settings, parse
 from tests.brokers import LiveBroker
@@ -145,8 +146,8 @@ def test_kinds_that_nobody_brought_are_told_with_who_brings_them(
     namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked of a version that no operator serves, since the definitions here serve other tests as well."""
-    monkeypatch.setattr(cluster_checks.autoscaling, "API", "keda.sh/v9")
-    monkeypatch.setitem(cluster_checks.BROUGHT_BY, "keda.sh/v9", cluster_checks.BROUGHT_BY["keda.sh/v1alpha1"])
+    monkeypatch.setattr(cluster_kinds.autoscaling, "API", "keda.sh/v9")
+    monkeypatch.setitem(cluster_kinds.BROUGHT_BY, "keda.sh/v9", cluster_kinds.BROUGHT_BY["keda.sh/v1alpha1"])
 
     assert [] == told(stack(namespace))
     assert [
@@ -177,7 +178,7 @@ def test_what_one_may_not_do_is_told_kind_by_kind(api_server: ApiServer, namespa
         f"you may not watch, create, patch, delete deployments.apps in namespace {namespace}: ask its owner for a role"
         f" with them (`kubectl auth can-i watch deployments.apps --namespace {namespace}` asks the same)"
     ) in sentences
-    assert {kind.resource for kind in cluster_checks.kinds(cluster(stack(namespace)))} == {
+    assert {kind.resource for kind in cluster_kinds.kinds(cluster(stack(namespace)))} == {
         sentence.partition(" in namespace")[0].split()[-1] for sentence in sentences
     }
 
