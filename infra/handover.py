@@ -41,13 +41,23 @@ def _scaled_so_far(stack: Settings) -> Iterator[tuple[str, int]]:
     leaving = {service.name for service in stack.catalog.services} - settings.autoscaled
     with kubernetes.config.new_client_from_config(context=settings.context or None) as client:
         for name in sorted(leaving & _autoscaled(client, settings.namespace, stack.stack)):
-            apps = kubernetes.client.AppsV1Api(client)
-            scale: Any = apps.read_namespaced_deployment_scale(name, settings.namespace, _request_timeout=TIMEOUT)
-            yield name, scale.spec.replicas or 0  # the library drops a 0
+            yield name, _replicas(client, settings.namespace, name)
+
+
+def _replicas(client: kubernetes.client.ApiClient, namespace: str, name: str) -> int:
+    """How many replicas a Deployment should have; none where somebody deleted it."""
+    apps = kubernetes.client.AppsV1Api(client)
+    try:
+        found: Any = apps.read_namespaced_deployment(name, namespace, _request_timeout=TIMEOUT)
+    except ApiException as error:
+        if error.status == 404:
+            return 0
+        raise
+    return int(found.spec.replicas)
 
 
 def _autoscaled(client: kubernetes.client.ApiClient, namespace: str, stack: str) -> set[str]:
-    """The services that have a ScaledObject; none where there is no KEDA."""
+    """The services that have a ScaledObject of ours; none where there is no KEDA, or we could not have made any."""
     group, version = API.split("/")
     label = f"{INSTANCE}={stack}"
     try:
@@ -55,7 +65,7 @@ def _autoscaled(client: kubernetes.client.ApiClient, namespace: str, stack: str)
             group, version, namespace, "scaledobjects", label_selector=label, _request_timeout=TIMEOUT
         )
     except ApiException as error:
-        if error.status == 404:
+        if error.status in (403, 404):
             return set()
         raise
     return {entry["metadata"]["name"] for entry in found["items"]}

@@ -88,3 +88,22 @@ def test_a_cluster_without_keda_has_nothing_to_hand_over(namespace: str, monkeyp
     monkeypatch.setattr(handover, "API", "absent.sh/v1alpha1")
 
     handover.check(stack(namespace))
+
+
+def test_who_may_not_look_at_autoscalers_has_made_none(
+    api_server: ApiServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack that never scaled by itself needs no right to ask about it."""
+    scaled(api_server, namespace, 5)
+    rules = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}]
+    theirs = str(api_server.user(namespace, rules))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", theirs)
+
+    handover.check(stack(namespace))
+
+
+def test_a_deployment_that_somebody_deleted_has_no_replicas_to_lose(api_server: ApiServer, namespace: str) -> None:
+    scaled(api_server, namespace, 5)
+    api_server.request("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/logging")
+
+    handover.check(stack(namespace))
