@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 
 import tools
 from catalog import CATALOG
-from infra.broker_api import Api
+from catalog.broker import Capabilities
+from infra.broker_api import Api, put
+from infra.topology import topology
 from oncall.endpoints import Account, Endpoints, Login
 from tests.cluster.programs import Programs
 from tests.cluster.world import ADDRESS
@@ -57,6 +59,7 @@ class Servers:
             self.programs.start(server.name, server.command, server.env)
         for server in started:
             self.programs.wait(f"{server.name} answers", partial(answers, server.ready))
+        put(self.api, *_exchange(), "")
 
     @property
     def api(self) -> Api:
@@ -96,6 +99,12 @@ class Servers:
             services={},
             catalog=CATALOG,
         )
+
+
+def _exchange() -> tuple[str, Mapping[str, Any]]:
+    """The exchange that is there before us: where it is in the management API, and what it is."""
+    shared = topology(CATALOG, Capabilities.of("4.3")).shared
+    return shared.path, shared.body
 
 
 def _documents() -> Server:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +42,7 @@ class NodeStack(stacks.Stack):
             {
                 "kubernetes.namespace": NAMESPACE,
                 "image": image.reference,
+                "exchange.manage": "off",  # others publish to it, and must not notice when we go
                 "broker.connection_secret": BROKER,
                 "broker.amqp": f"amqp://{HOST}:{PORTS['rabbitmq']['amqp']}/%2F",
                 "broker.http": servers.management,
@@ -76,6 +80,17 @@ class NodeStack(stacks.Stack):
         took = time.monotonic() - began
         events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
         return took, counted(event["metadata"] for event in events if event)
+
+    def drift(self) -> set[str]:
+        """What `oncall drift` names, as `kind name`; asked with the stack's own output."""
+        file = self.folder / "endpoints.json"
+        file.write_text(self.run("stack", "output", "endpoints", "--show-secrets", "--json", "--stack", self.name))
+        command = [sys.executable, "-m", "oncall", "drift", "--json", "--endpoints", str(file)]
+        done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        found = {f"{row['kind']} {row['name']}" for row in json.loads(done.stdout)["drift"]}
+        assert bool(found) == bool(done.returncode), done.stdout + done.stderr
+        return found
 
     def seconds(self, *command: str) -> float:
         began = time.monotonic()
