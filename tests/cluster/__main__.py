@@ -10,6 +10,7 @@ import time
 
 import tools
 from tests.cluster import inside, namespaces
+from tests.cluster.scenario import EVENTS
 from tools.cache import ROOT, PartError
 from tools.parts import FOR_CLUSTER
 
@@ -19,11 +20,12 @@ HOME = ROOT / ".local/cluster"
 def main() -> int:
     """Exit codes: 0 all as planned, 1 something lost, doubled or left behind, 2 it cannot be run here."""
     parser = argparse.ArgumentParser("python -m tests.cluster", description=__doc__)
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"how many to publish (default {EVENTS:,})")
     parser.add_argument("--shell", action="store_true", help="a shell on the node instead of the scenario")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        return inside.main(HOME, shell=options.shell)
+        return inside.main(HOME, options.events, shell=options.shell)
     if obstacles := list(namespaces.obstacles()):
         print(*obstacles, sep="\n", file=sys.stderr)
         return 2
@@ -35,7 +37,7 @@ def main() -> int:
     except PartError as missing:
         print(missing, file=sys.stderr)
         return 2
-    command = [sys.executable, "-m", "tests.cluster", "--inside", *(["--shell"] if options.shell else [])]
+    command = [sys.executable, "-m", "tests.cluster", "--inside", *sys.argv[1:]]
     status, remains = namespaces.run(command, f"cluster-{os.getpid()}")
     shutil.rmtree(HOME / "node", ignore_errors=True)
     print(f"left behind: {remains}; the whole took {time.monotonic() - began:.0f} s; logs: {HOME / 'logs'}")

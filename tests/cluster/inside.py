@@ -16,22 +16,22 @@ from tests.cluster.pods import Pods
 from tests.cluster.programs import Failed, Programs
 from tests.cluster.publishing import Stream, messages
 from tests.cluster.report import Report
-from tests.cluster.scenario import EVENTS, USUAL, Story
+from tests.cluster.scenario import USUAL, Story
 from tests.cluster.servers import NAMES, NAMESPACE, Servers, names
 from tests.cluster.stack import NodeStack
 from tools import folder
 
 
-def main(home: Path, *, shell: bool) -> int:
+def main(home: Path, events: int, *, shell: bool) -> int:
     """Run as the first process of the namespaces."""
     brought = {str(folder(part) / "bin") for part in ("node-programs", "kubernetes")}
     os.environ["PATH"] = ":".join([*sorted(brought), os.environ["PATH"]])
     os.environ["XTABLES_LIBDIR"] = str(next(folder("node-programs").glob("usr/lib/*/xtables")))
     world.enter(NAMES)
-    return world.reaping(lambda: _told(home, shell=shell))
+    return world.reaping(lambda: _told(home, events, shell=shell))
 
 
-def _told(home: Path, *, shell: bool) -> int:
+def _told(home: Path, events: int, *, shell: bool) -> int:
     report, work = Report(), home / "node"
     node = Node(work, Programs(home / "logs"), images.pause(work / "images"))
     servers, image = Servers(node.programs), images.consumers(work / "images")
@@ -45,7 +45,7 @@ def _told(home: Path, *, shell: bool) -> int:
         stack = NodeStack.on(node, servers, image, work / "stack")
         if shell:
             return subprocess.call(["bash"], env={**os.environ, "KUBECONFIG": str(node.kubeconfig)})
-        stream = Stream(servers.amqp, CATALOG.exchange.name, messages(CATALOG, EVENTS), USUAL)
+        stream = Stream(servers.amqp, CATALOG.exchange.name, messages(CATALOG, events), USUAL)
         pods = Pods(Kubectl(node.kubeconfig, NAMESPACE), node.programs)
         return Story(node, servers, stack, report, pods, stream).tell()
     except Failed as failure:
