@@ -61,7 +61,8 @@ def load(stack: str, root: Path = ROOT) -> Settings:
 def registered(stack: Settings) -> list[Registered]:
     """Everything that the program of a stack asks Pulumi for. Raises RenderError where it is not for a cluster."""
     if stack.target != "kubernetes":
-        raise RenderError(f"Pulumi.{stack.stack}.yaml has target {stack.target}: only target kubernetes has objects")
+        named = f"Pulumi.{stack.stack}.yaml has target {stack.target}"
+        raise RenderError(f"{named}, and only kubernetes has objects to render: {', '.join(clustered())}")
     return record("consumer-scaling", stack.stack, lambda: build(targets.of(stack)))
 
 
@@ -143,9 +144,14 @@ def golden(stack: Settings, found: Sequence[Registered]) -> str:
 
 def golden_files(root: Path = ROOT) -> Iterator[tuple[Path, str]]:
     """Each committed render with what it should say."""
-    for name in _stacks(root):
-        if (stack := load(name, root)).target == "kubernetes":
-            yield GOLDEN / f"{name}.yaml", golden(stack, registered(stack))
+    for name in clustered(root):
+        stack = load(name, root)
+        yield GOLDEN / f"{name}.yaml", golden(stack, registered(stack))
+
+
+def clustered(root: Path = ROOT) -> list[str]:
+    """The stacks that have something to render."""
+    return [name for name in _stacks(root) if load(name, root).target == "kubernetes"]
 
 
 def _shortened(value: Any) -> Any:

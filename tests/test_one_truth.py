@@ -37,10 +37,7 @@ def names_of(catalog: Catalog) -> set[str]:
 
 
 def test_fault_11_the_broker_is_declared_as_code(catalog: Catalog) -> None:
-    """Every queue of the catalog with its dead letters and keys, and no other.
-
-    The environments dev, staging and prod, and autoscaling, come with the Kubernetes target.
-    """
+    """Every queue of the catalog with its dead letters and keys, and no other."""
     objects = topology(catalog, Capabilities.of("4.3"))
     keys = {(queue.name, key) for queue in catalog.queues for key in queue.keys}
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import pulumi
 import pytest
 
 from catalog import Catalog, environment
 from catalog.broker import Capabilities
 from infra import render
 from infra.cluster_settings import ClusterSettings
-from infra.recorder import SECRET, Registered
+from infra.recorder import SECRET, Registered, record
 from infra.settings import Settings
 from infra.topology import policy_of, topology
 from tests.infra import stacks
@@ -213,6 +214,57 @@ def test_containers_are_made_only_with_keys(
 
     assert ({store.name for store in catalog.stores} if cluster.sinks.create else set()) == made
     assert cluster.sinks.create == bool(cluster.sinks.cosmos_key)
+
+
+def test_fault_11_every_environment_is_code() -> None:
+    """Three environments on Kubernetes, and the services of the last one scale by themselves."""
+    scaled = {name: set(of(stacks.registered(name), "ScaledObject")) for name in render.clustered()}
+
+    assert {"dev", "staging", "prod"} == set(scaled)
+    assert {service.name for service in stacks.stack("prod").catalog.services} == scaled["prod"]
+    assert set() == scaled["dev"]
+
+
+@pytest.fixture
+def made_within(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of resources that are made within an `apply` from now on."""
+    names: list[str] = []
+    depth = 0
+    apply, begin = pulumi.Output.apply, pulumi.Resource.__init__
+
+    def watched(self: Any, func: Any, *rest: Any, **more: Any) -> Any:
+        def call(value: Any) -> Any:
+            nonlocal depth
+            depth += 1
+            try:
+                return func(value)
+            finally:
+                depth -= 1
+
+        return apply(self, call, *rest, **more)
+
+    def noted(self: Any, typ: str, name: str, *rest: Any, **more: Any) -> None:
+        names.extend([name] if depth else [])
+        begin(self, typ, name, *rest, **more)
+
+    monkeypatch.setattr(pulumi.Output, "apply", watched)
+    monkeypatch.setattr(pulumi.Resource, "__init__", noted)
+    return names
+
+
+def test_no_resource_is_made_within_an_apply(made_within: list[str]) -> None:
+    """A preview would not show it: before the first `up` nobody knows the value that is waited for."""
+    assert render.registered(stacks.stack("everything on"))
+    assert [] == made_within
+
+
+def test_one_that_is_would_be_found(made_within: list[str]) -> None:
+    def program() -> None:
+        pulumi.Output.from_input("late").apply(lambda name: pulumi.ComponentResource("tests:index:Late", name))
+
+    record("project", "stack", program)
+
+    assert ["late"] == made_within
 
 
 def test_secrets_are_pulumi_secrets(asked: tuple[Registered, ...]) -> None:

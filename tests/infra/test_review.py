@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from tests.infra import review_objects, review_pods, stacks
@@ -10,6 +12,7 @@ from tests.infra.review import CHECKS, Check, Reviewed
 MODULES = (review_pods, review_objects)  # imported for the checks that they add
 
 
+@cache
 def reviewed(name: str) -> Reviewed:
     """A stack, with the Secrets that its settings say somebody else makes."""
     cluster = stacks.stack(name).cluster
