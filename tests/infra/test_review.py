@@ -6,10 +6,10 @@ from functools import cache
 
 import pytest
 
-from tests.infra import review_objects, review_pods, stacks
+from tests.infra import review_broker, review_objects, review_pods, stacks
 from tests.infra.review import CHECKS, Check, Reviewed
 
-MODULES = (review_pods, review_objects)  # imported for the checks that they add
+MODULES = (review_pods, review_objects, review_broker)  # imported for the checks that they add
 
 
 @cache
@@ -39,3 +39,11 @@ def test_no_check_is_forgotten() -> None:
 
     assert len(set(sentences)) == len(sentences)
     assert {module.__name__ for module in MODULES} == {check.finds.__module__ for check in CHECKS}
+
+
+def test_prod_survives_a_node() -> None:
+    """One replica less is never none."""
+    replicas = [deployment["spec"]["replicas"] for deployment in reviewed("prod").of("Deployment")]
+
+    assert replicas
+    assert min(replicas) >= 2
