@@ -1,4 +1,4 @@
-"""What no linter asks: broker objects that outlive their stack and allow no more than needed, and honest autoscalers."""
+"""What no linter asks: broker objects that outlive their stack and allow no more than is needed, sound autoscalers."""
 
 from __future__ import annotations
 
