@@ -92,7 +92,8 @@ class Story:
 
     def exhaust(self) -> None:
         """The kernel kills a consumer for its memory."""
-        self.report.took("killed for memory, ready again", self.pods.kill_for_memory(SERVICE.name))
+        seconds, reason = self.pods.kill_for_memory(SERVICE.name)
+        self.report.note("killed for memory, ready again", f"{seconds:.1f} s", reason)
 
     def rebind(self) -> None:
         """A key added, then the configuration before."""
