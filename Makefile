@@ -80,6 +80,17 @@ image: ## Build the consumers' image of consumers/Dockerfile without an engine: 
 	@mkdir -p -m 700 .local
 	@python3 -m tools.image .local/image.tar --metadata-file .local/image.json
 
+.PHONY: image-digest
+image-digest: ## Write the digest of the last build into a stack: STACK=dev
+	@python3 -m tools.digest "$(STACK)"
+
+.PHONY: sbom
+sbom: ## Build the image and write what it holds as CycloneDX JSON: .local/sbom.json
+	@python3 -m tools venv image-base image-dependencies
+	@mkdir -p -m 700 .local
+	@$(PYTHON) -m tools.sbom .local/image.tar > .local/sbom.json
+	@echo .local/sbom.json
+
 .PHONY: lock
 lock: ## Pin the dependencies again, after a change of *.in, tools/npm/package.json or tools/go/*/go.mod
 	python3 -m venv .local/lock

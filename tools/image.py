@@ -34,6 +34,10 @@ class Image:
     reference: str
 
     @property
+    def name(self) -> str:
+        return self.reference.partition("@")[0]
+
+    @property
     def digest(self) -> str:
         return self.reference.partition("@")[2]
 

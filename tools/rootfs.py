@@ -44,6 +44,8 @@ def _settle(build: Build, root: Path, debs: list[Path]) -> None:
     bundle = root / "etc/ssl/certs/ca-certificates.crt"
     bundle.parent.mkdir(parents=True, exist_ok=True)
     bundle.write_text("".join(file.read_text() for file in certificates))
+    (root / "usr/lib/ssl").mkdir()
+    (root / "usr/lib/ssl/cert.pem").symlink_to("/etc/ssl/certs/ca-certificates.crt")  # where OpenSSL looks
     for name in ("python", "python3"):
         (root / "usr/bin" / name).symlink_to(f"python{PYTHON}")
     (root / "etc/passwd").write_text(
