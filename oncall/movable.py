@@ -36,7 +36,8 @@ def _consumed(adoption: Adoption, found: Found) -> Iterator[str]:
         _, count = adoption.ready(place.name)
         if count:
             rows = [row for row in adoption.api.get("consumers/%2F") if row["queue"]["name"] == place.name]
-            who = {"user {user} from {peer_host}".format(**row["channel_details"]) for row in rows}
+            known = [row["channel_details"] for row in rows if row["channel_details"]]  # a new one has none for seconds
+            who = {"user {user} from {peer_host}".format(**details) for details in known}
             names = f" ({', '.join(sorted(who))})" if who else ""
             yield f"{count} consumer(s) take from {place.name}{names}: stop them; events wait meanwhile"
 

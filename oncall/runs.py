@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -142,13 +142,18 @@ def as_data(run: Run) -> dict[str, Any]:
     return {**msgspec.to_builtins(run), "seconds": round(took(run), 3)}
 
 
-def follow(ledger: Ledger, job: str, trigger: str, within: float) -> Run:
-    """Wait for the end of a run, saying on standard error whenever it gets further. Raises Trouble after `within` s."""
+def follow(ledger: Ledger, job: str, trigger: str, within: float, never: Callable[[], bool]) -> Run | None:
+    """Wait for the end of a run, saying on standard error whenever it gets further. Raises Trouble after `within` s.
+
+    None where no run has begun and `never` knows that none will.
+    """
     until, said = time.monotonic() + within, ""
     while time.monotonic() < until:
         run = ledger.find(job, trigger)
         if run and run.status != "running":
             return run
+        if run is None and never():
+            return None
         words = f"{job}: {_progress(run)}"
         if words != said:
             print(words, file=sys.stderr, flush=True)

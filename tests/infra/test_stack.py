@@ -20,6 +20,7 @@ from infra.supervision import ask, wait_for_end
 from infra.topology import topology
 from tests.brokers import LiveBroker, eventually
 from tests.infra.stack import Stack, free_offset
+from tests.oncall.sites import oncall
 from tools.servers import answers
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -287,6 +288,45 @@ def test_what_was_changed_by_hand_is_seen_and_mended(stack: Stack) -> None:
     assert api.get(binding)
     assert policy == api.get(path)
     assert answers(f"{stack.endpoints['services']['logging'][0]}/health/ready")
+
+
+def test_what_hands_change_at_the_broker_is_named_by_oncall_drift(stack: Stack) -> None:
+    """An extra binding, a deleted queue, a wider permission, a hiding policy: each by its name, beside the preview."""
+    api, file, reader = broker_of(stack).api, stack.home / "endpoints.json", f"{USAGE.service}-1"
+    quiet = oncall(file, "drift")
+    assert (0, True) == (quiet.code, quiet.out.startswith("No drift")), quiet
+    extra = f"bindings/%2F/e/{CATALOG.exchange.name}/q/{USAGE.name}/opportunity.won"
+    api.post(extra.rpartition("/")[0], {"routing_key": "opportunity.won"})
+    api.delete(f"queues/%2F/{USAGE.dead}")
+    rights = api.get(f"permissions/%2F/{reader}")
+    api.put(f"permissions/%2F/{reader}", {**rights, "read": ".*"})
+
+    drifted = oncall(file, "drift", "--json")
+
+    assert 1 == drifted.code
+    assert {
+        ("queue", USAGE.dead, "missing"),
+        ("binding", f"{USAGE.dead}/{USAGE.name}", "missing"),
+        ("binding", f"{USAGE.name}/opportunity.won", "extra"),
+        ("permissions", reader, "wider"),
+    } == {(row["kind"], row["name"], row["fault"]) for row in drifted.data["drift"]}
+    assert {
+        f"queue/{USAGE.dead}": "create",
+        f"binding/{USAGE.dead}/{USAGE.name}": "create",
+        f"permissions/{reader}": "update",
+    } == stack.preview("--refresh")
+
+    hiding = {"pattern": f"^{USAGE.name}$", "priority": 50, "apply-to": "all", "definition": {"max-length": 9}}
+    api.put("policies/%2F/platform", hiding)
+    rows = oncall(file, "drift", "--json").data["drift"]
+    assert ("policy", USAGE.name, "hidden") in {(row["kind"], row["name"], row["fault"]) for row in rows}
+    said = stack.run("preview", "--stack", "local", "--refresh", fails=True)
+    assert f"policy platform (pattern ^{USAGE.name}$, priority 50) hides ours of queue {USAGE.name}" in said
+
+    api.delete("policies/%2F/platform")
+    api.delete(extra)
+    stack.up()
+    assert 0 == oncall(file, "drift").code
 
 
 def test_a_consumer_that_is_killed_comes_back_by_itself(stack: Stack) -> None:

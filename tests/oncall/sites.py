@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 import uuid
-from contextlib import redirect_stderr, redirect_stdout
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pika
 
 from catalog import CATALOG, Catalog, Queue, resolve
 from catalog.broker import Capabilities
@@ -16,6 +22,7 @@ from infra.broker_api import Api, put
 from infra.topology import Topology, topology
 from oncall.__main__ import main
 from tests.brokers import LiveBroker
+from tests.samples import body_of
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,63 @@ class Site:
         for entry in self.wanted.objects:
             put(self.api, entry.path, entry.body, "throwaway" if entry.owner else "")
 
+    def take(self, queue: str) -> list[tuple[Any, Any, bytes]]:
+        """Everything in a queue, taken off it: (method, properties, body)."""
+        channel, taken = self.broker.channel(), []
+        for message in channel.consume(queue, auto_ack=True, inactivity_timeout=1):
+            if message[0] is None:
+                break
+            taken.append(message)
+        channel.connection.close()
+        return taken
+
     def oncall(self, *arguments: str) -> Answered:
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            code = main([*arguments, "--endpoints", str(self.file)])
-        return Answered(code, out.getvalue(), err.getvalue())
+        return oncall(self.file, *arguments)
+
+    @contextmanager
+    def publishing(self, queue: Queue, every: float = 0.002) -> Iterator[list[str]]:
+        """A producer that goes on meanwhile, key after key: the ids of the events that the broker confirmed."""
+        confirmed: list[str] = []
+        stop = threading.Event()
+
+        def publish() -> None:
+            channel = self.broker.channel()
+            while not stop.wait(every):
+                identity = f"live-{len(confirmed)}"
+                self.send(channel, queue, identity, len(confirmed))
+                confirmed.append(identity)
+            channel.connection.close()
+
+        producer = threading.Thread(target=publish)
+        producer.start()
+        try:
+            yield confirmed
+        finally:
+            time.sleep(0.1)
+            stop.set()
+            producer.join()
+
+    def send(self, channel: Any, queue: Queue, identity: str, number: int) -> None:
+        key = queue.keys[number % len(queue.keys)]
+        properties = pika.BasicProperties(
+            delivery_mode=2,
+            message_id=identity,
+            content_type="application/json",
+            correlation_id=f"c-{number}",
+            timestamp=1_767_225_600 + number,
+            headers={"traceparent": f"00-{number}", "number": number},
+        )
+        channel.basic_publish(self.catalog.exchange.name, key, body_of(key, id=identity), properties, mandatory=True)
+
+
+def oncall(file: Path, *arguments: str) -> Answered:
+    """Run one command with an endpoints file."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([*arguments, "--endpoints", str(file)])
+    return Answered(code, out.getvalue(), err.getvalue())
+
+
+def ids(taken: list[tuple[Any, Any, bytes]]) -> Counter[str]:
+    """How often each event is there."""
+    return Counter(json.loads(body)["id"] for _, _, body in taken)

@@ -131,6 +131,37 @@ def test_a_wrong_trigger_publishes_nothing(oncall: OnCall, stack: Any, arguments
     assert 0 == stack.broker.ready(stack.catalog.queue_of("batch").name)
 
 
+def test_a_second_trigger_of_one_id_says_that_it_starts_nothing(oncall: OnCall, stack: Any) -> None:
+    """Once a worker has taken the run, nothing is published any more."""
+    stack.note(noted("march"))
+
+    answer = oncall("trigger", "risk-snapshot-backfill", "--id", "march")
+
+    words = "nothing was started: run march is completed; another --id, or none, starts another run\n"
+    assert (0, words) == (answer.code, answer.out)
+    assert 0 == stack.broker.ready(stack.catalog.queue_of("batch").name)
+    assert 0 == oncall("trigger", "risk-snapshot-backfill", "--id", "march", "--wait").code
+
+
+def test_waiting_ends_when_the_trigger_is_a_dead_letter(oncall: OnCall, stack: Any) -> None:
+    """Nobody will run it, so nobody waits hours for it; letters of others do not end it."""
+    batch = stack.catalog.queue_of("batch")
+
+    def refuse() -> None:
+        [(_, body)] = eventually(lambda: stack.broker.take(batch.name))
+        stack.bury(batch, b"another's", "undecodable")
+        time.sleep(2)
+        stack.bury(batch, body, "unknown_job")
+
+    worker = threading.Thread(target=refuse)
+    worker.start()
+    answer = oncall("trigger", "risk-snapshot-backfill", "--id", "buried", "--wait")
+    worker.join()
+
+    why = "the trigger is a dead letter (unknown_job: seeded as unknown_job)"
+    assert (1, True) == (answer.code, f"{why}: `oncall dead show {batch.name} buried`" in answer.out), answer
+
+
 @pytest.mark.parametrize(("status", "code"), [("completed", 0), ("failed", 1)])
 def test_waiting_follows_a_run_to_its_end(oncall: OnCall, stack: Any, status: str, code: int) -> None:
     """It says when a worker takes the run and how far it is, and ends with the run's outcome."""
