@@ -124,7 +124,7 @@ def write_into(folder: Path, stack: Settings, found: Sequence[Registered]) -> li
     Secrets are left out: applied as they are here, every password would be the placeholder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mark = f"# Stack {stack.stack}: see README.md of this folder\n"
+    mark = f"# Stack {stack.stack}: see README.txt\n"
     applied = [manifest for manifest in manifests(found) if manifest["kind"] != "Secret"]
     texts = {folder / file_name(manifest): mark + dump(manifest) for manifest in applied}
     for old in set(folder.glob("*.yaml")) - set(texts):
@@ -132,7 +132,7 @@ def write_into(folder: Path, stack: Settings, found: Sequence[Registered]) -> li
             old.unlink()
     for path, text in texts.items():
         path.write_text(text)
-    (folder / "README.md").write_text("".join(line.removeprefix("# ") for line in head(stack, found).splitlines(True)))
+    (folder / "README.txt").write_text("".join(line.removeprefix("# ") for line in head(stack, found).splitlines(True)))
     return sorted(texts)
 
 
@@ -216,7 +216,7 @@ def _do(options: argparse.Namespace) -> None:
     found = registered(stack)
     if options.into:
         written = write_into(options.into, stack, found)
-        print(f"{len(written)} objects in {options.into}, and what else is to be done in its README.md")
+        print(f"{len(written)} objects in {options.into}, and what else is to be done in its README.txt")
     else:
         print(render(stack, found), end="")
 

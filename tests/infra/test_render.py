@@ -147,14 +147,14 @@ def test_a_folder_holds_what_the_stack_holds(tmp_path: Path) -> None:
     stack = stacks.stack("workload identity")
     (tmp_path / "theirs.yaml").write_text("kind: ConfigMap\n")
     gone = tmp_path / "service_bi-risk_gone.yaml"
-    gone.write_text(f"# Stack {stack.stack}: see README.md of this folder\nkind: Service\n")
+    gone.write_text(f"# Stack {stack.stack}: see README.txt\nkind: Service\n")
 
     written = render.write_into(tmp_path, stack, stacks.registered("workload identity"))
 
-    assert {*written, tmp_path / "theirs.yaml", tmp_path / "README.md"} == set(tmp_path.iterdir())
+    assert {*written, tmp_path / "theirs.yaml", tmp_path / "README.txt"} == set(tmp_path.iterdir())
     assert [found for found in stacks.manifests("workload identity") if found["kind"] != "Secret"] == [
         yaml.safe_load(path.read_text()) for path in written
     ]
-    left = (tmp_path / "README.md").read_text()
+    left = (tmp_path / "README.txt").read_text()
     assert "machine:Password password/logging-1" in left
     assert "Secret logging-rabbitmq-1: values for password, username" in left
