@@ -23,7 +23,8 @@ def built(
     module: str, packages: Mapping[str, str], ldflags: str = "", place: Callable[[Build], Path] | None = None
 ) -> Callable[[Build], None]:
     """A maker for programs (name -> import path) of tools/go/<module>, or of the module in the folder `place` finds."""
-    flags = ("-trimpath", "-ldflags", f"-s -w {ldflags}")
+    # what debuggers want is dropped in the end: not to make it saves a tenth of the time
+    flags = ("-trimpath", "-gcflags", "all=-dwarf=false", "-ldflags", f"-s -w {ldflags}")
 
     def make(build: Build) -> None:
         folder = place(build) if place else MODULES / module
