@@ -11,10 +11,9 @@ from typing import Any
 
 import yaml
 
-from infra.cluster_checks import ALLOWED
-from infra.sinks import KEYS
 from tests import stacks
 from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.surroundings import surround
 from tests.stacks import Step, counted
 
 PLUGIN = "pulumi-resource-kubernetes"  # the official one where it is on PATH, else the stand-in
@@ -58,14 +57,9 @@ class ClusterStack(stacks.Stack):
         return stack
 
     def give(self) -> None:
-        """What a stack finds in its cluster: the Secret of the sinks, and a RabbitmqCluster that may be used."""
-        metadata = {"name": "sinks", "namespace": self.namespace}
-        keys = dict.fromkeys(KEYS.values(), "given")
-        self.server.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": keys})
-        shared = {"annotations": {ALLOWED: "*"}}
-        for home in (self.namespace, self.server.namespace("messaging")):
-            metadata = {"name": "rabbitmq", "namespace": home, **shared}
-            self.server.apply({"apiVersion": BROKER, "kind": "RabbitmqCluster", "metadata": metadata, "spec": {}})
+        """What a stack finds in its cluster: the sinks' Secret, a RabbitmqCluster of its own and a shared one."""
+        surround(self.server, self.namespace)
+        surround(self.server, self.namespace, home="messaging")
 
     def prepare(self) -> None:
         super().prepare()

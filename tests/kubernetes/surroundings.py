@@ -9,15 +9,15 @@ from infra.sinks import KEYS
 from tests.kubernetes.apiserver import ApiServer
 
 
-def surround(server: ApiServer, namespace: str, *, home: str = "") -> None:
-    """Make them, the RabbitmqCluster in namespace `home` where it is another one."""
+def surround(server: ApiServer, namespace: str, *, home: str = "", lets_in: str = "*") -> None:
+    """Make them, the RabbitmqCluster in namespace `home` where it is another one; it takes objects from `lets_in`."""
     if home:
         server.namespace(home)
     server.apply(secret(namespace, "sinks", *KEYS.values()))
     server.apply({
         "apiVersion": "rabbitmq.com/v1beta1",
         "kind": "RabbitmqCluster",
-        "metadata": {"name": "rabbitmq", "namespace": home or namespace, "annotations": {ALLOWED: namespace}},
+        "metadata": {"name": "rabbitmq", "namespace": home or namespace, "annotations": {ALLOWED: lets_in}},
     })  # fmt: skip
 
 

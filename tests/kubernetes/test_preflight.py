@@ -242,7 +242,7 @@ def test_a_rabbitmq_cluster_that_is_not_there_is_told(namespace: str) -> None:
 def test_a_rabbitmq_cluster_that_does_not_let_us_in_is_told(api_server: ApiServer, namespace: str) -> None:
     """The operator would refuse every object, one after the other."""
     home, friend = api_server.namespace(), api_server.namespace()
-    surround(api_server, friend, home=home)
+    surround(api_server, friend, home=home, lets_in=friend)
 
     assert [] == told(stack(friend, broker__cluster_namespace=home))
     assert [
