@@ -114,7 +114,7 @@ class Pods:
     def kill_for_memory(self, service: str) -> tuple[float, str]:
         """Fill a pod's memory until the kernel ends its consumer: seconds until it runs again, and what is told of it.
 
-        Mostly OOMKilled; where containerd hears of the end before it hears of the reason, Error. The kernel counts both.
+        Mostly OOMKilled; where containerd hears of the end before the reason, Error. The kernel counts both.
         """
         pod, kills = self.all(service)[0]["metadata"]["name"], _kills()
         script = EAT.format(children=self._limit(service) // 30 + 2, size=30)
