@@ -12,7 +12,7 @@ from infra.settings import Settings
 from tests.infra.review import Manifest
 from tools.cache import ROOT
 
-COMMITTED = ("dev", "staging", "prod")
+COMMITTED = tuple(render.clustered())
 IMAGE = "registry.example/consumers@sha256:" + "5" * 64
 PLAIN = {
     "target": "kubernetes",

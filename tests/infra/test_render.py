@@ -51,14 +51,16 @@ def entry(kind: str, name: str, **fields: object) -> Registered:
 
 @pytest.mark.parametrize("name", stacks.COMMITTED)
 def test_the_committed_renders_are_current(name: str) -> None:
-    """Each shows in a review what a change does to a stack; `make generate` writes them anew."""
-    assert render.golden(stacks.stack(name), stacks.registered(name)) == (render.GOLDEN / f"{name}.yaml").read_text()
+    """Each shows in a review what a change does to a stack."""
+    file = render.GOLDEN / f"{name}.yaml"
+    wanted = render.golden(stacks.stack(name), stacks.registered(name))
+
+    assert file.exists(), f"{file.name} is missing in tests/render: `make generate` writes it, commit it"
+    assert wanted == file.read_text(), f"stack {name} renders something else: `make generate` writes it, commit it"
 
 
-def test_every_stack_of_a_cluster_has_a_committed_render() -> None:
-    committed = {path.stem for path in render.GOLDEN.iterdir()}
-
-    assert set(stacks.COMMITTED) == set(render.clustered()) == committed
+def test_no_render_is_left_over() -> None:
+    assert {path.stem for path in render.GOLDEN.iterdir()} <= set(stacks.COMMITTED)
 
 
 @pytest.mark.parametrize("name", ["everything on", "a managed broker"])
