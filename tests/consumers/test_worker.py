@@ -114,9 +114,11 @@ def test_an_event_is_acknowledged_only_after_its_write(desk: Callable[..., Desk]
             await asyncio.sleep(3600)
             return True
 
-        async with d.working(never_done):
+        async with d.working(never_done) as worker:
+            assert 0 == worker.at_stake
             await until(lambda: d.seen == ["a"])
             assert 0 == d.broker.ready(d.queue.name)
+            assert 30 == worker.at_stake, "what a kill would have done again, for the deletion cost of the pod"
         assert 1 == d.broker.ready(d.queue.name)
         assert 0 == d.count(CONSUMED)
 

@@ -11,7 +11,7 @@ from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
 from consumers import audit, lake
 from consumers.sinks import Blobs
-from consumers.sinks.account import parse
+from consumers.sinks.account import at, parse
 from consumers.sinks.blob import AzureBlobs
 from consumers.verdicts import Later, Retry
 from tests.samples import sample
@@ -246,3 +246,27 @@ def test_a_connection_string_as_azure_gives_it() -> None:
 
     assert ("castiel", "https://castiel.blob.core.windows.net", "c2VzYW1l", "") == by_key
     assert ("castiel", "https://castiel.blob.core.windows.net", "", "sv=2024&sig=a%2Bb%3D") == by_sas
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://castiel.blob.core.windows.net/", "castiel"),
+        ("http://127.0.0.1:10000/devstoreaccount1", "devstoreaccount1"),
+        ("http://azurite:10000/devstoreaccount1", "devstoreaccount1"),
+        ("http://azurite.bi-risk.svc:10000/devstoreaccount1", "devstoreaccount1"),
+        ("http://azurite.bi-risk.svc.cluster.local:10000/devstoreaccount1", "devstoreaccount1"),
+    ],
+)
+def test_an_address_names_its_account(address: str, name: str) -> None:
+    """In the host, or below one where several accounts live; http only on this machine and in its cluster."""
+    assert (name, address.rstrip("/"), "", "") == at(address)
+
+
+@pytest.mark.parametrize("address", ["http://castiel.blob.core.windows.net", "http://svc.example/a", "castiel"])
+def test_an_address_over_an_open_network_is_refused(address: str) -> None:
+    """A name that looks like a cluster's is not one."""
+    with pytest.raises(ValueError, match="DATA_LAKE_ACCOUNT: the blob endpoint is") as refused:
+        at(address)
+
+    assert address in str(refused.value)
