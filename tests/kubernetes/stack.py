@@ -13,6 +13,7 @@ import yaml
 
 from tests import stacks
 from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.controllers import all_is_well
 from tests.kubernetes.surroundings import surround
 from tests.stacks import Step, counted
 
@@ -35,9 +36,33 @@ KINDS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class PluggedStack(stacks.Stack):
+    """A stack of target kubernetes, by the official plugin where it is on PATH, else by the stand-in."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not shutil.which(PLUGIN):
+            file = self.folder / "Pulumi.yaml"
+            plugin = {"name": "kubernetes", "path": str(Path(__file__).parent / "standin")}
+            file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"plugins": {"providers": [plugin]}}))
+
+    def up(self, *options: str) -> list[Step]:
+        """Everything that was done, in the order in which it was finished; what was said is kept in `said`."""
+        log = self.folder / "events.jsonl"
+        log.unlink(missing_ok=True)
+        command = ("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log))
+        self.said.append(self.run(*command, *options))
+        events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
+        return counted(event["metadata"] for event in events if event)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ClusterStack(stacks.Stack):
-    """A stack whose namespace is in a real API server, on which nothing runs: so nothing is awaited."""
+class ClusterStack(PluggedStack):
+    """A stack whose namespace is in a real API server, on which nothing runs that could make an object ready.
+
+    So the stand-in waits for nothing, unless `env` says so; the official plugin always does.
+    """
 
     server: ApiServer
     namespace: str
@@ -61,21 +86,11 @@ class ClusterStack(stacks.Stack):
         surround(self.server, self.namespace)
         surround(self.server, self.namespace, home="messaging")
 
-    def prepare(self) -> None:
-        super().prepare()
+    def run(self, *arguments: str, fails: bool = False) -> str:
         if not shutil.which(PLUGIN):
-            file = self.folder / "Pulumi.yaml"
-            plugin = {"name": "kubernetes", "path": str(Path(__file__).parent / "standin")}
-            file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"plugins": {"providers": [plugin]}}))
-
-    def up(self, *options: str) -> list[Step]:
-        """Everything that was done, in the order in which it was finished; what was said is kept in `said`."""
-        log = self.folder / "events.jsonl"
-        log.unlink(missing_ok=True)
-        command = ("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log))
-        self.said.append(self.run(*command, *options))
-        events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
-        return counted(event["metadata"] for event in events if event)
+            return super().run(*arguments, fails=fails)
+        with all_is_well(self.server, self.namespace):
+            return super().run(*arguments, fails=fails)
 
     def path(self, version: str, kind: str, name: str = "") -> str:
         """Where one of our objects is served, or the list of them."""

@@ -147,19 +147,5 @@ def test_destroy_leaves_the_namespace_and_the_exchange(stack: ClusterStack) -> N
     assert Step("create", "Exchange", "exchange/coder_events") in stack.up()
 
 
-@pytest.mark.parametrize("name", ["staging", "prod"])
-def test_every_other_stack_is_made_and_a_second_run_changes_nothing(
-    name: str, api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """With the settings that the repository has for it, autoscaling and workload identity among them."""
-    stack = ClusterStack.made(tmp_path_factory.mktemp(name), name, api_server)
-
-    made = stack.up()
-
-    assert {"create"} == {step.doing for step in made}
-    assert len(CATALOG.services) == sum(step.kind == "Deployment" for step in made)
-    assert [] == stack.up("--refresh")
-
-
 def namespace_of(stack: ClusterStack) -> dict[str, Any]:
     return stack.server.request("GET", f"/api/v1/namespaces/{stack.namespace}")
