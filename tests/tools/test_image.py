@@ -129,10 +129,13 @@ def test_an_image_is_small_and_without_rights(made: Image) -> None:
 def test_the_dockerfile_takes_the_same_inputs() -> None:
     """Its files, its Python, its folders and its clean-up are those of the image made without it."""
     text = image.DOCKERFILE.read_text()
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = (ROOT / ".dockerignore").read_text().splitlines()[1:]
+    there = [file for folder in ("catalog", "consumers") for file in (ROOT / folder).rglob("*") if file.is_file()]
+    lasting = {str(file.relative_to(ROOT)) for file in there if file.parent.name != "__pycache__"}
     copied = {word for line in re.findall(r"^COPY (?!--)(.*) \S+$", text, re.MULTILINE) for word in line.split()}
 
-    assert {*image.CODE, "tools/slim.py"} == {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert {"!catalog", "!consumers", "!tools/slim.py"} == {rule for rule in rules if rule.startswith("!")}
+    assert set(map(str, image.sources())) == lasting - set(rules)
     assert {"consumers/requirements.txt", "tools/slim.py", "catalog/", "consumers/"} == copied
     assert f"ARG BASE=python:{rootfs.PYTHON}-slim-{rootfs.SUITE}\n" in text
     assert f'"--require-hashes", "--only-binary", ":all:", \\\n     "--target", "{rootfs.DEPENDENCIES}"' in text
