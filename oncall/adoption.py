@@ -17,7 +17,8 @@ from infra.broker_api import Api, put
 from infra.topology import UNLIMITED, Object, Topology, topology
 from oncall.broker import channel
 from oncall.endpoints import Endpoints
-from oncall.moving import Moved, Way, move
+from oncall.marks import Way
+from oncall.moving import Moved, move
 from oncall.steps import Binding, Found, Note, Place, Step
 from oncall.trouble import Trouble
 

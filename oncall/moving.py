@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pika
@@ -16,28 +14,13 @@ from pika.channel import Channel
 
 from consumers.amqp import Broker, Link, LinkLost, connect
 from oncall.endpoints import Endpoints
+from oncall.marks import LOOK, Way, answer, check, fingerprint, fingerprints, is_marker, ready
 from oncall.trouble import Trouble
 
 WINDOW = 100  # messages in hand; a body may have 1 MiB
-LOOK = 0.2  # seconds between two looks at a queue
-MOST = 0xFFFF  # messages in one consumer's hand, as AMQP counts them; where none is named, a quorum queue gives 2,000
 TELL = 2.0  # seconds between two words to a person
 SETTLED_WITHIN = 1.0  # seconds in which what was routed before a binding went has arrived
 ADDED = ("x-delivery-count", "x-acquired-count")  # headers that a quorum queue puts on what it delivers again
-
-
-@dataclass(frozen=True)
-class Way:
-    """From `source` to `target` through `exchange`, which has no other queue: so the routing key stays the event's.
-
-    `elsewhere` asks how many messages of the source there are at all, those that nobody can take now included.
-    """
-
-    source: str
-    target: str
-    exchange: str
-    elsewhere: Callable[[], int]
-    patience: float  # seconds without progress
 
 
 @dataclass
@@ -69,43 +52,11 @@ async def _move(endpoints: Endpoints, way: Way, tell: Callable[[Moved], None]) -
     link = await connect(Broker(endpoints.amqp), "oncall")
     try:
         await asyncio.sleep(SETTLED_WITHIN)
-        transfer = _Transfer(link, way, await fingerprints(link, way.target))
+        transfer = _Transfer(link, way, await fingerprints(link, way))
         await transfer.run(tell)
         return transfer.moved
     finally:
         await link.close()
-
-
-async def fingerprints(link: Link, queue: str) -> Counter[bytes]:
-    """What a queue holds now, read once and given back: how often each message is there.
-
-    Reads until all are out at one moment: with priorities, or after a return, what was there is not what comes first.
-    """
-    seen: Counter[bytes] = Counter()
-
-    def take(_: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-        seen[fingerprint(method.routing_key, properties, body)] += 1
-
-    channel = await _answer(link, lambda done: link.connection.channel(on_open_callback=done))
-    await _answer(link, lambda done: channel.basic_qos(prefetch_count=MOST, callback=done))
-    consumers, before = [channel.basic_consume(queue, take)], -1
-    await asyncio.sleep(LOOK)
-    while await ready(link, queue):
-        if before == (before := seen.total()):  # this one holds all that it may
-            consumers.append(channel.basic_consume(queue, take))
-        await asyncio.sleep(LOOK)
-    await asyncio.sleep(LOOK)  # the last of them may come from another node
-    for tag in consumers:
-        await _answer(link, partial(channel.basic_cancel, tag))
-    channel.basic_nack(0, multiple=True, requeue=True)
-    channel.close()
-    return seen
-
-
-def fingerprint(key: str, properties: pika.BasicProperties, body: bytes) -> bytes:
-    """What two copies of one message share, whichever way they came: an event's id is in its body."""
-    head = f"{key}\0{properties.message_id or ''}\0".encode(errors="surrogateescape")
-    return hashlib.sha256(head + body).digest()[:16]
 
 
 def as_it_came(properties: pika.BasicProperties) -> pika.BasicProperties:
@@ -113,12 +64,6 @@ def as_it_came(properties: pika.BasicProperties) -> pika.BasicProperties:
     headers = {name: value for name, value in (properties.headers or {}).items() if name not in ADDED}
     properties.headers, properties.user_id = headers or None, None
     return properties
-
-
-async def ready(link: Link, queue: str) -> int:
-    """Messages that can be taken now."""
-    answer = await _answer(link, lambda done: link.channel.queue_declare(queue, passive=True, callback=done))
-    return int(answer.method.message_count)
 
 
 @dataclass
@@ -137,7 +82,7 @@ class _Transfer:
         channel, began = self.link.channel, time.monotonic()
         channel.confirm_delivery(self._settle)
         channel.add_on_return_callback(self._returned)
-        await _answer(self.link, lambda done: channel.basic_qos(prefetch_count=WINDOW, callback=done))
+        await answer(self.link, lambda done: channel.basic_qos(prefetch_count=WINDOW, callback=done))
         channel.basic_consume(self.way.source, self._take)
         last, told, progress = Moved(), began, began
         while not await self._empty():
@@ -160,12 +105,15 @@ class _Transfer:
 
     async def _empty(self) -> bool:
         """Nothing left: none in our hands, none to be taken, none in anybody else's."""
-        _check(self.link)
+        check(self.link)
         if self._in_hand or self.fault or await ready(self.link, self.way.source):
             return False
         return not await asyncio.to_thread(self.way.elsewhere)
 
     def _take(self, channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+        if is_marker(method, properties, self.way):
+            channel.basic_ack(method.delivery_tag)
+            return
         self.moved.direct += not method.exchange
         mark = fingerprint(method.routing_key, properties, body)
         if self.there[mark]:
@@ -178,9 +126,9 @@ class _Transfer:
         self._in_hand[self._published] = method.delivery_tag
 
     def _settle(self, frame: Any) -> None:
-        answer = frame.method
-        numbers = [n for n in self._in_hand if n <= answer.delivery_tag] if answer.multiple else [answer.delivery_tag]
-        if not isinstance(answer, pika.spec.Basic.Ack):
+        said = frame.method
+        numbers = [n for n in self._in_hand if n <= said.delivery_tag] if said.multiple else [said.delivery_tag]
+        if not isinstance(said, pika.spec.Basic.Ack):
             self.fault = (
                 self.fault or f"the broker refused a message for {self.way.target}: is a node down, or the disk full?"
             )
@@ -192,18 +140,3 @@ class _Transfer:
 
     def _returned(self, *_: Any) -> None:
         self.fault = f"queue {self.way.target} is gone, or not bound to {self.way.exchange}: run it again"
-
-
-async def _answer(link: Link, ask: Callable[[Callable[[Any], None]], Any]) -> Any:
-    """What the broker answers to `ask(done)`. Raises LinkLost."""
-    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    ask(answer.set_result)
-    await asyncio.wait([answer, link.lost], return_when=asyncio.FIRST_COMPLETED)
-    if not answer.done():
-        _check(link)
-    return answer.result()
-
-
-def _check(link: Link) -> None:
-    if link.lost.done():
-        raise link.lost.result()
