@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from catalog import CATALOG
 from tests.cluster import images, operators, world
-from tests.cluster.kubectl import Kubectl
+from tests.cluster.kubectl import Kubectl, KubectlError
 from tests.cluster.node import Node
 from tests.cluster.pods import Pods
 from tests.cluster.programs import Failed, Programs
@@ -47,10 +46,10 @@ def _told(home: Path, events: int, *, shell: bool) -> int:
             return subprocess.call(["bash"], env={**os.environ, "KUBECONFIG": str(node.kubeconfig)})
         stream = Stream(servers.amqp, CATALOG.exchange.name, messages(CATALOG, events), USUAL)
         pods = Pods(Kubectl(node.kubeconfig, NAMESPACE), node.programs)
-        return Story(node, servers, stack, report, pods, stream).tell()
-    except Failed as failure:
-        print(failure, file=sys.stderr)
-        return 1
+        Story(node, servers, stack, report, pods, stream).tell()
+    except (Failed, KubectlError, AssertionError, subprocess.TimeoutExpired) as failure:
+        report.fault(f"the story ends here: {failure}")
+    return report.show()
 
 
 def _namespace() -> dict[str, Any]:

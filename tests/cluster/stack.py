@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,14 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tests import stacks
 from tests.cluster.node import PODS, Node
 from tests.cluster.servers import HOST, NAMESPACE, PORTS, Servers
-from tests.kubernetes.stack import PLUGIN
-from tests.stacks import Step, counted
-from tools.cache import ROOT
+from tests.kubernetes.stack import PluggedStack
+from tests.stacks import Step
 from tools.image import Image
 
 NAME = "dev"
@@ -27,7 +22,7 @@ BROKER = "rabbitmq-connection"  # the Secret through which the topology operator
 
 
 @dataclass(frozen=True)
-class NodeStack(stacks.Stack):
+class NodeStack(PluggedStack):
     """The stack by the real CLI, whose commands are timed."""
 
     @classmethod
@@ -60,26 +55,13 @@ class NodeStack(stacks.Stack):
         stack.hide(hidden)
         return stack
 
-    def prepare(self) -> None:
-        super().prepare()
-        if not shutil.which(PLUGIN):  # the official one is used where there is one, else the stand-in
-            file = self.folder / "Pulumi.yaml"
-            plugin = {"name": "kubernetes", "path": str(ROOT / "tests/kubernetes/standin")}
-            file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"plugins": {"providers": [plugin]}}))
-
-    def up(self, *options: str, **settings: str) -> tuple[float, list[Step]]:
-        """`pulumi up` with some settings changed before: its seconds, and what was done."""
-        log = self.folder / "events.jsonl"
-        log.unlink(missing_ok=True)
+    def timed_up(self, *options: str, **settings: str) -> tuple[float, list[Step]]:
+        """`up` with some settings changed before: its seconds, and what was done."""
         if settings:
             self.set(settings)
         began = time.monotonic()
-        self.said.append(
-            self.run("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log), *options)
-        )
-        took = time.monotonic() - began
-        events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
-        return took, counted(event["metadata"] for event in events if event)
+        steps = self.up(*options)
+        return time.monotonic() - began, steps
 
     def drift(self) -> set[str]:
         """What `oncall drift` names, as `kind name`; asked with the stack's own output."""
