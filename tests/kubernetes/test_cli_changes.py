@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,11 +26,10 @@ def fresh(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Cl
 
 
 @pytest.fixture(scope="module")
-def stack(fresh: ClusterStack) -> Iterator[ClusterStack]:
+def stack(fresh: ClusterStack) -> ClusterStack:
     """The same stack, made; each test leaves it equal to its settings."""
     fresh.up()
-    yield fresh
-    fresh.destroy()
+    return fresh
 
 
 def test_a_preview_names_everything_and_makes_nothing(fresh: ClusterStack) -> None:

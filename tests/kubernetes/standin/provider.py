@@ -10,7 +10,8 @@ and state run against a real API server. What only the official plugin can show,
   selector, and the contents of Secrets and ConfigMaps;
 - its own diff, its defaults and auto-naming (an object without a name is refused here), `renderYamlToDirectory`,
   Helm, Kustomize, `Patch` resources, imports, aliases of old API versions, a cluster that is out of reach on delete;
-- its messages, its speed, and how it shares fields with other managers beyond `patchForce` and `ignoreChanges`.
+- its messages, logs and speed, and how it shares fields with other managers beyond `patchForce` and `ignoreChanges`:
+  it creates on the client's side and changes by server-side apply, the stand-in does both by server-side apply.
 """
 # ruff: noqa: N802 - the methods have the protocol's names
 
