@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tools
 from tests.cluster import inside, namespaces
@@ -29,14 +32,31 @@ def main() -> int:
     if obstacles := list(namespaces.obstacles()):
         print(*obstacles, sep="\n", file=sys.stderr)
         return 2
-    shutil.rmtree(HOME, ignore_errors=True)
-    began = time.monotonic()
     try:
         for part in FOR_CLUSTER:
             tools.folder(part.name)
-    except PartError as missing:
-        print(missing, file=sys.stderr)
+        with _alone():
+            return _run()
+    except (PartError, BlockingIOError) as obstacle:
+        print(obstacle, file=sys.stderr)
         return 2
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Raises BlockingIOError while another run uses the folder."""
+    HOME.parent.mkdir(mode=0o700, exist_ok=True)
+    with HOME.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"another run is at work in {HOME}: wait for its end") from None
+        yield
+
+
+def _run() -> int:
+    shutil.rmtree(HOME, ignore_errors=True)
+    began = time.monotonic()
     command = [sys.executable, "-m", "tests.cluster", "--inside", *sys.argv[1:]]
     status, remains = namespaces.run(command, f"cluster-{os.getpid()}")
     shutil.rmtree(HOME / "node", ignore_errors=True)

@@ -78,7 +78,6 @@ class Node:
         (self.pki / "ca.crt").write_bytes(certificate.read_bytes())  # it vouches for itself
 
     def _apiserver(self) -> list[str]:
-        headers = {"username": "User", "group": "Group", "extra": "Extra-"}
         return flags(
             "kube-apiserver",
             etcd_servers=f"http://{LOOPBACK}:2379",
@@ -96,9 +95,9 @@ class Node:
             service_account_signing_key_file=self.home / "accounts.key",
             # the aggregation layer, through which the autoscaler asks KEDA's adapter
             requestheader_client_ca_file=self.pki / "ca.crt",
-            requestheader_username_headers=f"X-Remote-{headers['username']}",
-            requestheader_group_headers=f"X-Remote-{headers['group']}",
-            requestheader_extra_headers_prefix=f"X-Remote-{headers['extra']}",
+            requestheader_username_headers="X-Remote-User",
+            requestheader_group_headers="X-Remote-Group",
+            requestheader_extra_headers_prefix="X-Remote-Extra-",
             proxy_client_cert_file=self.pki / "tls.crt",
             proxy_client_key_file=self.pki / "tls.key",
             enable_aggregator_routing="true",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.cluster.node import Node
+from tests.cluster.node import Node, is_true
 from tests.cluster.programs import flags
 from tests.cluster.world import ADDRESS
 from tests.kubernetes.apiserver import definitions
@@ -35,10 +35,7 @@ def start(node: Node) -> None:
 
 def _is_available(node: Node) -> bool:
     service = node.kubectl.find("apiservice", METRICS) or {}
-    return any(
-        condition["type"] == "Available" and condition["status"] == "True"
-        for condition in service.get("status", {}).get("conditions", ())
-    )
+    return any(is_true(condition, "Available") for condition in service.get("status", {}).get("conditions", ()))
 
 
 def _topology_operator() -> list[str]:

@@ -53,15 +53,11 @@ def _mounts(names: Mapping[str, str]) -> None:
         _mount("-t", "cgroup", "-o", kind, "none", str(CGROUPS / controller))
     for setting, value in WANTED.items():
         _over(Path("/proc/sys") / setting, f"{value}\n")
-    known = {"127.0.0.1": "localhost", ADDRESS: NODE}
-    _over(Path("/etc/hosts"), "".join(f"{address} {name}\n" for address, name in [*known.items(), *_turned(names)]))
+    known = {"localhost": "127.0.0.1", NODE: ADDRESS, **names}
+    _over(Path("/etc/hosts"), "".join(f"{address} {name}\n" for name, address in known.items()))
     RESOLVER.write_text(f"nameserver {ADDRESS}\noptions timeout:1 attempts:1\n")
     _mount("--bind", str(RESOLVER), "/etc/resolv.conf")
     _mount("--make-rshared", "/")
-
-
-def _turned(names: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(address, name) for name, address in names.items()]
 
 
 def _over(file: Path, text: str) -> None:
