@@ -1,8 +1,8 @@
-"""The Deployments of a stack on Kubernetes: how many replicas somebody's hand gave them."""
+"""The Deployments of a stack on Kubernetes: how many replicas they have, and whether a hand gave them those."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import kubernetes.client
@@ -20,14 +20,31 @@ TIMEOUT = 5  # seconds for one question
 
 def scaled_by_hand(endpoints: Endpoints) -> Iterator[Finding]:
     """Deployments that are missing, or whose replicas nobody committed. Raises Trouble where the cluster is silent."""
-    cluster = endpoints.kubernetes
-    if cluster is None:
-        return
+    if cluster := endpoints.kubernetes:
+        for service, found in _deployments(cluster, endpoints.catalog.services):
+            yield from _compared(cluster, service, found)
+
+
+def replicas(endpoints: Endpoints) -> dict[str, tuple[int, int]]:
+    """(ready, wanted now) by service, 0 of its configured ones where there is no Deployment; nothing elsewhere.
+
+    Raises Trouble where the cluster is silent.
+    """
+    if not (cluster := endpoints.kubernetes):
+        return {}
+    return {
+        service.name: (found.status.ready_replicas or 0, found.spec.replicas or 0) if found else (0, service.replicas)
+        for service, found in _deployments(cluster, endpoints.catalog.services)
+    }
+
+
+def _deployments(cluster: Cluster, services: Iterable[Service]) -> Iterator[tuple[Service, Any]]:
+    """Each service with its Deployment, None where there is none."""
     try:
         with kubernetes.config.new_client_from_config(context=cluster.context or None) as client:
             apps = kubernetes.client.AppsV1Api(client)
-            for service in endpoints.catalog.services:
-                yield from _compared(apps, cluster, service)
+            for service in services:
+                yield service, _deployment(apps, service.name, cluster.namespace)
     except kubernetes.config.ConfigException as error:
         raise Trouble(f"kubeconfig has no usable context {cluster.context or '(current)'}: {error}") from None
     except ApiException as error:
@@ -39,18 +56,23 @@ def scaled_by_hand(endpoints: Endpoints) -> Iterator[Finding]:
         raise Trouble(f"the cluster does not answer ({error}): is the kubeconfig's context the right one?") from None
 
 
-def _compared(apps: Any, cluster: Cluster, service: Service) -> Iterator[Finding]:
+def _deployment(apps: Any, name: str, namespace: str) -> Any:
     try:
-        found = apps.read_namespaced_deployment(service.name, cluster.namespace, _request_timeout=TIMEOUT)
+        return apps.read_namespaced_deployment(name, namespace, _request_timeout=TIMEOUT)
     except ApiException as error:
         if error.status != 404:
             raise
+        return None
+
+
+def _compared(cluster: Cluster, service: Service, found: Any) -> Iterator[Finding]:
+    if found is None:
         yield Finding("deployment", service.name, "missing", "does not exist", "`pulumi up --refresh` makes it")
         return
-    replicas = found.spec.replicas or 0  # the library drops a 0
-    if replicas != service.replicas and service.name not in cluster.autoscaled:
-        what = f"has {replicas} replicas, {service.replicas} are declared: somebody scaled it by hand"
-        keep = f"pulumi config set replicas.{service.name} {replicas}"
+    live = found.spec.replicas or 0  # the library drops a 0
+    if live != service.replicas and service.name not in cluster.autoscaled:
+        what = f"has {live} replicas, {service.replicas} are declared: somebody scaled it by hand"
+        keep = f"pulumi config set replicas.{service.name} {live}"
         yield Finding(
             "deployment", service.name, "different", what, f"`pulumi up --refresh` sets it back; to keep it: {keep}"
         )

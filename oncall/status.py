@@ -13,7 +13,7 @@ from catalog.links import LINKS
 from catalog.metrics import OLDEST, PUBLISHED, SETTLED
 from catalog.sizing import REQUIRED, rate
 from consumers.ledger import Run
-from oncall import show
+from oncall import deployments, show
 from oncall.command import Command
 from oncall.endpoints import Endpoints
 from oncall.http import Alertmanager, Firing, Management, Prometheus, ready
@@ -58,7 +58,7 @@ def run(_: argparse.Namespace, endpoints: Endpoints) -> Answer:
     measured = looked.at(lambda: {queue.name: _measured(prometheus, queue) for queue in catalog.queues}) or {}
     required = looked.at(lambda: {entry.name: _required(prometheus, entry) for entry in catalog.services}) or {}
     queues = [_queue(queue, live, consumers[queue.name], measured.get(queue.name, {})) for queue in catalog.queues]
-    services = [_service(service, endpoints, required.get(service.name)) for service in catalog.services]
+    services = _services(looked, endpoints, required)
     alerts = _alerts(looked, endpoints)
     runs = looked.at(lambda: _last_runs(endpoints)) or []
     data = {
@@ -101,6 +101,15 @@ def _queue(
         dead=live.get(queue.dead, {}).get("messages_ready"),
         **measured,
     )
+
+
+def _services(looked: Looked, endpoints: Endpoints, required: Mapping[str, int | None]) -> list[ServiceNow]:
+    """Replicas as the cluster counts them, where there is one; else each is asked by itself."""
+    services = endpoints.catalog.services
+    if endpoints.kubernetes is None:
+        return [_service(service, endpoints, required.get(service.name)) for service in services]
+    found = looked.at(lambda: deployments.replicas(endpoints)) or {}
+    return [ServiceNow(name, *count, required.get(name), ()) for name, count in found.items()]
 
 
 def _service(service: Service, endpoints: Endpoints, required: int | None) -> ServiceNow:

@@ -1,4 +1,4 @@
-"""Replicas that somebody's hand changed on a real API server are named by `oncall drift`; an autoscaler's are not."""
+"""Deployments on a real API server: `oncall drift` names a hand on their replicas, `oncall status` counts them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from catalog import CATALOG
 from infra import render, settings
-from oncall.deployments import scaled_by_hand
+from oncall.deployments import replicas, scaled_by_hand
 from oncall.endpoints import Account, Cluster, Endpoints, Login
 from oncall.trouble import Trouble
 from tests.kubernetes.apiserver import ApiServer
@@ -93,3 +93,16 @@ def test_a_context_that_does_not_exist_is_told(namespace: str) -> None:
     """One message instead of a traceback."""
     with pytest.raises(Trouble, match="kubeconfig has no usable context nowhere"):
         named(namespace, context="nowhere")
+
+
+def test_status_counts_replicas_as_the_cluster_does(api_server: ApiServer, namespace: str) -> None:
+    """Ready of wanted for each service; one address stands for all its pods and could not tell."""
+    scale(api_server, namespace, 3)
+    status = {"status": {"replicas": 3, "readyReplicas": 2}}
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/logging/status"
+    api_server.request("PATCH", path, json=status, headers={"Content-Type": "application/merge-patch+json"})
+    api_server.request("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/risk-analytics")
+
+    counted = replicas(endpoints(Cluster(namespace)))
+
+    assert {"risk-analytics": (0, 1), "logging": (2, 3), "analytics-service": (0, 1)} == counted
