@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +54,23 @@ class Pods:
 
     def available(self, service: str) -> int:
         return int(self.deployment(service)["status"].get("availableReplicas", 0))
+
+    @contextmanager
+    def watched(self, service: str) -> Iterator[list[int]]:
+        """How many are available, noted again and again until the block ends."""
+        seen, over = [self.available(service)], threading.Event()
+
+        def look() -> None:
+            while not over.wait(0.2):
+                seen.append(self.available(service))
+
+        with ThreadPoolExecutor(1) as pool:
+            looking = pool.submit(look)
+            try:
+                yield seen
+            finally:
+                over.set()
+            looking.result()
 
     def settled(self, service: str, replicas: int) -> bool:
         """Whether exactly so many run, all of them available."""
