@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pulumi
 
 from catalog.broker import Capabilities
-from infra import cluster_checks
 from infra.broker import check_version
 from infra.broker_api import Api, Refused, WrongPassword
-from infra.cluster_settings import Admin, ClusterSettings
+from infra.cluster import checks
+from infra.cluster.settings import Admin, ClusterSettings
 from infra.differences import MEND, OPERATOR_MENDS, findings
 from infra.live import Finding, Live
 from infra.settings import Settings
@@ -21,7 +21,7 @@ def check(stack: Settings) -> None:
     """Raises RunError with all that has to be done first; what only ought to be known is one warning."""
     if stack.cluster is None:
         return
-    faults, warnings = cluster_checks.faults(stack.cluster), list[str]()
+    faults, warnings = checks.faults(stack.cluster), list[str]()
     try:
         live = _live(stack, stack.cluster.broker.admin)
     except Refused as error:

@@ -14,8 +14,9 @@ from pulumi.runtime import config
 
 from catalog import CATALOG, Catalog, CatalogError, resolve
 from catalog.resolve import settings as catalog_settings
-from infra import cluster_settings, formats
-from infra.cluster_settings import ClusterSettings
+from infra import formats
+from infra.cluster import settings as cluster_settings
+from infra.cluster.settings import ClusterSettings
 from infra.ports import HIGHEST_OFFSET
 from infra.reading import Reading, nearest, one_of
 from infra.supervision import SOCKET

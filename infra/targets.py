@@ -11,7 +11,8 @@ from infra.settings import Settings
 def check(stack: Settings) -> None:
     """Look at what is there before anything is made. Raises RunError with everything that is missing or would break."""
     if stack.cluster:
-        from infra import handover, preflight
+        from infra import preflight
+        from infra.cluster import handover
 
         preflight.check(stack)
         handover.check(stack)
@@ -20,7 +21,7 @@ def check(stack: Settings) -> None:
 def of(stack: Settings) -> Target:
     """Raises RunError, which Pulumi shows without a traceback, where the stack cannot be built here."""
     if stack.cluster:
-        from infra.cluster import Cluster
+        from infra.cluster.target import Cluster
 
         return Cluster(stack, stack.cluster)
     from infra.local import Local

@@ -11,7 +11,7 @@ import pytest
 
 from catalog import CATALOG
 from catalog.resolve import settings
-from infra import cluster_settings
+from infra.cluster import settings as cluster_settings
 from infra.reading import Reading
 from oncall.__main__ import COMMANDS
 from oncall.command import parser_of

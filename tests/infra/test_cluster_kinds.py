@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.cluster_kinds import Kind, kinds
+from infra.cluster.kinds import Kind, kinds
 from tests.infra import stacks
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from catalog.links import Links
-from infra.cluster_settings import Admin, ClusterSettings
+from infra.cluster.settings import Admin, ClusterSettings
 from infra.formats import Destination
 from infra.settings import BadSettings, Settings, parse
 

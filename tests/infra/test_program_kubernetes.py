@@ -12,7 +12,7 @@ import pytest
 from catalog import Catalog, environment
 from catalog.broker import Capabilities
 from infra import render
-from infra.cluster_settings import ClusterSettings
+from infra.cluster.settings import ClusterSettings
 from infra.recorder import SECRET, Registered, record
 from infra.settings import Settings
 from infra.topology import policy_of, topology

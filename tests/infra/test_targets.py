@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from catalog import CATALOG, Catalog, Service
-from infra.cluster import Cluster
+from infra.cluster.target import Cluster
 from infra.local import Local
 from infra.program import Target, build
 

@@ -11,8 +11,9 @@ import pytest
 
 from catalog import CATALOG
 from catalog.services import ANALYTICS, LOGGING, RISK_ANALYTICS
-from infra import render, settings, sinks
-from infra.cluster_settings import Sinks
+from infra import render, settings
+from infra.cluster import sinks
+from infra.cluster.settings import Sinks
 
 GOOD = {
     "target": "kubernetes",

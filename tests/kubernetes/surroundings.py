@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.cluster_checks import ALLOWED
-from infra.sinks import KEYS
+from infra.cluster.checks import ALLOWED
+from infra.cluster.sinks import KEYS
 from tests.kubernetes.apiserver import ApiServer
 
 

@@ -13,9 +13,9 @@ from alerts import build
 from catalog import CATALOG
 from catalog.links import Links
 from catalog.metrics import BROKER_FAMILIES
-from infra import cluster_monitoring
-from infra.cluster_settings import BrokerAccess, Watching
-from infra.place import Place
+from infra.cluster import monitoring
+from infra.cluster.place import Place
+from infra.cluster.settings import BrokerAccess, Watching
 from infra.recorder import Registered, record
 from tests.kubernetes.apiserver import ApiServer, Refused
 
@@ -46,7 +46,7 @@ def made(namespace: str = "bi-risk", watching: Watching = WATCHING, broker: Brok
 
     def program() -> None:
         place = Place("prod", namespace, broker, Provider("cluster"))
-        cluster_monitoring.build(CATALOG, place, watching)
+        monitoring.build(CATALOG, place, watching)
 
     return {
         entry.inputs["kind"]: entry.inputs for entry in record("consumer-scaling", "prod", program) if is_object(entry)
@@ -118,9 +118,7 @@ def test_the_broker_is_asked_for_its_queues_where_an_operator_runs_it() -> None:
 
 
 def test_a_board_that_fits_into_no_configmap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_monitoring, "LARGEST", 1000)
+    monkeypatch.setattr(monitoring, "LARGEST", 1000)
 
-    with pytest.raises(
-        cluster_monitoring.BoardTooLarge, match=r"bi-risk-batch-jobs has \d+ bytes and a ConfigMap takes 1000"
-    ):
+    with pytest.raises(monitoring.BoardTooLarge, match=r"bi-risk-batch-jobs has \d+ bytes and a ConfigMap takes 1000"):
         made()

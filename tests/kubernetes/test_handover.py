@@ -7,7 +7,8 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from infra import handover, render, settings
+from infra import render, settings
+from infra.cluster import handover
 from infra.settings import Settings
 from tests.kubernetes.apiserver import ApiServer
 

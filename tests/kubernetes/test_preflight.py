@@ -10,11 +10,12 @@ import pulumi
 import pytest
 
 from catalog import CATALOG
-from infra import cluster_checks, cluster_kinds, preflight
+from infra import preflight
 from infra.broker_api import Api
-from infra.cluster_checks import VERBS
-from infra.cluster_kinds import OPERATOR
-from infra.place import OPERATOR_READS
+from infra.cluster import checks, kinds
+from infra.cluster.checks import VERBS
+from infra.cluster.kinds import OPERATOR
+from infra.cluster.place import OPERATOR_READS
 from infra.settings import Settings, parse
 from tests.brokers import LiveBroker
 from tests.infra.test_differences import PLATFORM
@@ -146,8 +147,8 @@ def test_kinds_that_nobody_brought_are_told_with_who_brings_them(
     namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked of a version that no operator serves, since the definitions here serve other tests as well."""
-    monkeypatch.setattr(cluster_kinds.autoscaling, "API", "keda.sh/v9")
-    monkeypatch.setitem(cluster_kinds.BROUGHT_BY, "keda.sh/v9", cluster_kinds.BROUGHT_BY["keda.sh/v1alpha1"])
+    monkeypatch.setattr(kinds.autoscaling, "API", "keda.sh/v9")
+    monkeypatch.setitem(kinds.BROUGHT_BY, "keda.sh/v9", kinds.BROUGHT_BY["keda.sh/v1alpha1"])
 
     assert [] == told(stack(namespace))
     assert [
@@ -158,7 +159,7 @@ def test_kinds_that_nobody_brought_are_told_with_who_brings_them(
 
 def test_an_operator_that_would_delete_queues_is_refused(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An old one drops the field with which we ask it to leave them; told by the schema that the cluster publishes."""
-    monkeypatch.setattr(cluster_checks, "KEEPS", "stays")
+    monkeypatch.setattr(checks, "KEEPS", "stays")
 
     assert [
         ("the topology operator here is too old to leave a queue in place when its custom resource goes (Queue has no"
@@ -178,7 +179,7 @@ def test_what_one_may_not_do_is_told_kind_by_kind(api_server: ApiServer, namespa
         f"you may not watch, create, patch, delete deployments.apps in namespace {namespace}: ask its owner for a role"
         f" with them (`kubectl auth can-i watch deployments.apps --namespace {namespace}` asks the same)"
     ) in sentences
-    assert {kind.resource for kind in cluster_kinds.kinds(cluster(stack(namespace)))} == {
+    assert {kind.resource for kind in kinds.kinds(cluster(stack(namespace)))} == {
         sentence.partition(" in namespace")[0].split()[-1] for sentence in sentences
     }
 
@@ -296,6 +297,7 @@ def test_a_shared_exchange_has_to_be_there_and_a_topic_exchange(namespace: str, 
         " name is meant"
     )
 
+    broker.api.delete(f"exchanges/%2F/{SHARED}")  # the broker serves other tests too
     assert [absent] == told(stack(namespace, **admin(broker.api)))
     assert [] == told(stack(namespace, **admin(broker.api, exchange__manage="on")))
     broker.api.put(f"exchanges/%2F/{SHARED}", {"type": "fanout", "durable": True})

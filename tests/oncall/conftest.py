@@ -25,12 +25,13 @@ import tools
 from alerts.alertmanager import config as alertmanager_config
 from alerts.build import rules
 from catalog import CATALOG, Catalog, Metric, Queue, resolve
-from catalog.metrics import CONSUMERS, HANDLING, JOB_RUNS, OLDEST, PUBLISHED, READY, SETTLED
+from catalog.metrics import CONSUMERS, HANDLING, JOB_RUNS, OLDEST, PUBLISHED, READY, SETTLED, SLOTS
 from consumers.dead import PREFIX, identity
 from consumers.health import Health, serve
 from consumers.ledger import Run
 from oncall.__main__ import main
 from tests.brokers import LiveBroker
+from tests.oncall.sites import Answered
 from tests.programs import run as run_program
 from tools import servers
 
@@ -43,19 +44,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InsecureRequestWarning)
         yield
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What one command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def data(self) -> Any:
-        return json.loads(self.out)
 
 
 @dataclass(frozen=True)
@@ -202,6 +190,7 @@ def recorded(catalog: Catalog) -> str:
         (SETTLED, SETTLED.at(queue=lake.name), lambda t: 8 * t),
         (HANDLING, HANDLING.at("_sum", queue=lake.name), lambda t: 8 * t),
         (HANDLING, HANDLING.at("_count", queue=lake.name), lambda t: 8 * t),
+        (SLOTS, SLOTS.at(queue=lake.name), lambda _: lake.prefetch),
         (OLDEST, OLDEST.at(queue=lake.name), lambda _: 1234),
         (JOB_RUNS, JOB_RUNS.at(job_name=job, status="failed"), lambda t: 0 if t < 600 else 1),
     ]

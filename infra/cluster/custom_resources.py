@@ -13,7 +13,7 @@ from pulumi import CustomTimeouts, Resource, ResourceOptions
 from pulumi_kubernetes.apiextensions import CustomResource
 
 from infra.broker_api import IMMUTABLE
-from infra.place import Place, credentials_of
+from infra.cluster.place import Place, credentials_of
 from infra.topology import Body, Object
 
 API = "rabbitmq.com/v1beta1"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from catalog import Catalog, Service
-from infra.cluster_settings import Sinks
+from infra.cluster.settings import Sinks
 
 # Kind of store -> key in the Secret; the variable that names its file is the key in capitals with _FILE behind it.
 KEYS = {"blob": "data_lake_connection_string", "cosmos": "cosmos_db_key"}

@@ -8,7 +8,7 @@ import pytest
 
 from catalog import CATALOG
 from catalog.broker import Capabilities
-from infra.broker_crs import API, manifest
+from infra.cluster.custom_resources import API, manifest
 from infra.topology import Object, topology
 from tests.kubernetes.apiserver import ApiServer, Refused
 

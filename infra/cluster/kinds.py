@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra import autoscaling, broker_crs, cluster_monitoring
-from infra.cluster_settings import ClusterSettings
+from infra.cluster import autoscaling, custom_resources, monitoring
+from infra.cluster.settings import ClusterSettings
 
 OPERATOR = "https://www.rabbitmq.com/kubernetes/operator"
 BROUGHT_BY: Mapping[str, str] = {
-    broker_crs.API: (
+    custom_resources.API: (
         f"the RabbitMQ messaging topology operator brings them ({OPERATOR}/install-topology-operator); to do without"
         " it: pulumi config set broker.objects api"
     ),
-    cluster_monitoring.API: (
+    monitoring.API: (
         "the Prometheus operator brings them (https://prometheus-operator.dev/docs/getting-started/installation)"
     ),
     autoscaling.API: (
@@ -53,8 +53,8 @@ def kinds(settings: ClusterSettings) -> list[Kind]:
         "networking.k8s.io/v1": ["NetworkPolicy"],
         "policy/v1": ["PodDisruptionBudget"],
         "rbac.authorization.k8s.io/v1": ["Role", "RoleBinding"] if settings.deletion_cost else [],
-        broker_crs.API: [kind for kind, _ in broker_crs.KINDS.values()] if settings.broker.operator else [],
-        cluster_monitoring.API: [
+        custom_resources.API: [kind for kind, _ in custom_resources.KINDS.values()] if settings.broker.operator else [],
+        monitoring.API: [
             "PodMonitor",
             "PrometheusRule",
             *(["ServiceMonitor"] if settings.broker.cluster else []),

@@ -13,9 +13,9 @@ import alerts.build
 import dashboards
 from catalog import Catalog
 from catalog.metrics import BROKER_FAMILIES
-from infra.cluster_settings import BrokerAccess, Watching
-from infra.place import COMPONENT, INSTANCE, NAME, PART_OF, PROJECT, Place
-from infra.pods import HTTP
+from infra.cluster.place import COMPONENT, INSTANCE, NAME, PART_OF, PROJECT, Place
+from infra.cluster.pods import HTTP
+from infra.cluster.settings import BrokerAccess, Watching
 
 API = "monitoring.coreos.com/v1"
 MONITORING = "monitoring"

@@ -10,8 +10,8 @@ import kubernetes.config
 import pulumi
 from kubernetes.client.exceptions import ApiException
 
-from infra.autoscaling import API
-from infra.place import INSTANCE
+from infra.cluster.autoscaling import API
+from infra.cluster.place import INSTANCE
 from infra.settings import Settings
 
 TIMEOUT = 10  # seconds for one question

@@ -14,9 +14,9 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
-from infra import network, sinks
-from infra.autoscaling import autoscaler
-from infra.pods import HTTP, Pods
+from infra.cluster import network, sinks
+from infra.cluster.autoscaling import autoscaler
+from infra.cluster.pods import HTTP, Pods
 
 KEPT_REVISIONS = 3  # ReplicaSets; a rollback is `pulumi up` of the version before, these are for reading
 

@@ -12,11 +12,11 @@ import yaml
 
 from catalog import Catalog, resolve
 from catalog.broker import Capabilities
-from infra.broker_crs import Manifest, manifest
+from infra.cluster.custom_resources import Manifest, manifest
 from infra.topology import topology
 from tests.infra.test_topology import FIXED
 
-GOLDEN = Path(__file__).with_name("broker_crs.yaml")
+GOLDEN = Path(__file__).with_name("custom_resources.yaml")
 REFERENCE = {"name": "rabbitmq", "namespace": "messaging"}
 LAKE = FIXED.queue_of("lake")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pulumi import ProviderResource, Resource, ResourceOptions
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from infra.cluster_settings import BrokerAccess
+from infra.cluster.settings import BrokerAccess
 
 # Kubernetes, recommended labels; a Deployment's selector has the first two, so these never change.
 NAME, INSTANCE = "app.kubernetes.io/name", "app.kubernetes.io/instance"

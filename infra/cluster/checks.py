@@ -12,11 +12,11 @@ from kubernetes import client, config
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from infra import broker_crs
-from infra.cluster_kinds import BROUGHT_BY, OPERATOR, Kind, kinds
-from infra.cluster_settings import BrokerAccess, ClusterSettings
-from infra.place import OPERATOR_READS
-from infra.sinks import KEYS
+from infra.cluster import custom_resources
+from infra.cluster.kinds import BROUGHT_BY, OPERATOR, Kind, kinds
+from infra.cluster.place import OPERATOR_READS
+from infra.cluster.settings import BrokerAccess, ClusterSettings
+from infra.cluster.sinks import KEYS
 
 TIMEOUT = 10  # seconds for one question
 REVIEW = "authorization.k8s.io/v1"
@@ -155,7 +155,9 @@ class _Cluster:
 
     def operator(self) -> Iterator[str]:
         """That the operator can keep queues when their custom resources go, and may use the RabbitmqCluster."""
-        schemas = (self._found(f"/openapi/v3/apis/{broker_crs.API}") or {}).get("components", {}).get("schemas", {})
+        schemas = (
+            (self._found(f"/openapi/v3/apis/{custom_resources.API}") or {}).get("components", {}).get("schemas", {})
+        )
         for name, schema in schemas.items():
             if name.endswith(".Queue") and KEEPS not in schema["properties"]["spec"]["properties"]:
                 yield (

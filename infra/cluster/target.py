@@ -14,17 +14,17 @@ from pulumi_kubernetes.core.v1 import Secret
 
 from catalog import Service
 from catalog.broker import Capabilities
-from infra import cluster_monitoring
 from infra.broker import Broker, BrokerObject
-from infra.broker_crs import custom_resource, manifest
-from infra.cluster_settings import ClusterSettings
+from infra.cluster import monitoring
+from infra.cluster.custom_resources import custom_resource, manifest
+from infra.cluster.place import OPERATOR_READS, Place, credentials_of
+from infra.cluster.pods import Pods
+from infra.cluster.settings import ClusterSettings
+from infra.cluster.workload import Workload, WorkloadArgs
 from infra.files import Password
-from infra.place import OPERATOR_READS, Place, credentials_of
-from infra.pods import Pods
 from infra.retire import Retirement
 from infra.settings import Settings
 from infra.topology import Object, topology
-from infra.workload import Workload, WorkloadArgs
 
 After = Sequence[Resource]
 
@@ -86,7 +86,7 @@ class Cluster:
         self._objects(self.topology.bindings, after=[resource for group in after for resource in group])
 
     def monitoring(self, after: Sequence[After]) -> None:  # noqa: ARG002 - the operators find it whenever it comes
-        cluster_monitoring.build(self.catalog, self.place, self.settings.watching)
+        monitoring.build(self.catalog, self.place, self.settings.watching)
 
     def export(self) -> None:
         """Addresses as pods see them: from elsewhere `kubectl port-forward` leads there (docs/environments.md).
@@ -157,7 +157,7 @@ class Cluster:
         """The fields of broker_api.Api."""
         admin = self.settings.broker.admin
         if admin is None:
-            raise ValueError("broker.objects is api and nobody to change them: infra/cluster_settings.py refuses that")
+            raise ValueError("broker.objects is api and nobody to change them: infra/cluster/settings.py refuses that")
         return {"url": admin.url, "amqp": "", "user": admin.user, "password": admin.password}
 
     def _objects(self, wanted: Sequence[Object], after: After, *, keep: bool = False) -> list[Resource]:

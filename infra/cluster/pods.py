@@ -11,9 +11,9 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
 from catalog import Queue, Service, environment
 from consumers.events import MAX_BODY
-from infra import sinks
-from infra.cluster_settings import ClusterSettings
-from infra.place import Place, credentials_of
+from infra.cluster import sinks
+from infra.cluster.place import Place, credentials_of
+from infra.cluster.settings import ClusterSettings
 from infra.settings import Settings
 from infra.topology import user_of
 

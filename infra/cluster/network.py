@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import pulumi_kubernetes.networking.v1 as net
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
 
-from infra.cluster_settings import ClusterSettings
-from infra.place import NAME
-from infra.pods import HTTP, Pods
+from infra.cluster.place import NAME
+from infra.cluster.pods import HTTP, Pods
+from infra.cluster.settings import ClusterSettings
 
 NAMESPACE = "kubernetes.io/metadata.name"  # every namespace has it
 AMQP_PORTS = {"amqp": 5672, "amqps": 5671}

@@ -15,8 +15,8 @@ from pulumi import Input, Resource
 from pulumi_kubernetes.apiextensions import CustomResource
 
 from catalog import Queue
-from infra.place import credentials_of
-from infra.pods import Pods
+from infra.cluster.place import credentials_of
+from infra.cluster.pods import Pods
 from infra.topology import AUTOSCALER, user_of
 
 API = "keda.sh/v1alpha1"

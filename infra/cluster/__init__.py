@@ -1,0 +1,1 @@
+"""Target `kubernetes`: everything of the program that only a cluster needs."""
