@@ -26,6 +26,7 @@ KEEPS = "deletionPolicy"  # the field of a Queue with which we ask for it
 ALLOWED = "rabbitmq.com/topology-allowed-namespaces"
 CONNECTION_KEYS = ("uri", "username", "password")  # Source: messaging topology operator, connectionSecret
 UNSEEN: dict[str, Any] = {}  # an object that we may not read
+NO_IMAGE = f"@sha256:{'0' * 64}"  # in the stacks as they are committed
 
 
 def faults(settings: ClusterSettings) -> list[str]:
@@ -48,6 +49,9 @@ class _Cluster:
     settings: ClusterSettings
 
     def faults(self) -> Iterator[str]:
+        if self.settings.image.endswith(NO_IMAGE):
+            step = "push one, then `make image-digest STACK=...` writes its digest into the stack (docs/image.md)"
+            yield f"image is {self.settings.image}, which no image has: {step}"
         if unreachable := self.unreachable():
             yield unreachable
             return

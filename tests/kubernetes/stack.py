@@ -20,6 +20,7 @@ from tests.stacks import Step, counted
 PLUGIN = "pulumi-resource-kubernetes"  # the official one where it is on PATH, else the stand-in
 APPS = "apps/v1"
 BROKER = "rabbitmq.com/v1beta1"
+IMAGE = f"registry.example.com/consumers@sha256:{'5' * 64}"  # nothing runs it
 GIVEN = ("default", "sinks")  # the ServiceAccount of every namespace, and a Secret
 # Every kind of object that a stack makes, by version.
 KINDS = {
@@ -78,7 +79,7 @@ class ClusterStack(PluggedStack):
         stack = cls(folder=folder, name=name, env=env, server=server, namespace=server.namespace())
         stack.prepare()
         stack.give()
-        stack.set({"kubernetes.namespace": stack.namespace, **(config or {})})
+        stack.set({"kubernetes.namespace": stack.namespace, "image": IMAGE, **(config or {})})
         return stack
 
     def give(self) -> None:

@@ -258,6 +258,16 @@ def admin(api: Api, **more: str) -> dict[str, str]:
     return {**found, **more}
 
 
+def test_an_image_that_nobody_has_built_is_told(namespace: str) -> None:
+    """The committed stacks name none; its pods would wait for it until somebody looked."""
+    nobody = "registry.example/consumers@sha256:" + "0" * 64
+
+    assert [
+        (f"image is {nobody}, which no image has: push one, then `make image-digest STACK=...` writes its digest into"
+        " the stack (docs/image.md)")
+    ] == told(stack(namespace, image=nobody))  # fmt: skip
+
+
 def test_a_broker_that_does_not_answer_or_does_not_know_us_is_told(namespace: str, broker: LiveBroker) -> None:
     """Beside what the cluster lacks, in the same message."""
     (nobody,) = free_ports(1)
