@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from catalog.broker import UnsupportedBroker
-from infra.differences import hidden, hiding
+from infra.differences import REACHES_QUORUM_QUEUES, hidden, hiding
+from infra.live import matches
 from oncall.adoption import Adoption
-from oncall.steps import Found, Place
+from oncall.steps import Found, Kind, Place
 
 # By these a queue drops events, or goes itself: with its consumers stopped nobody could promise that each event stays.
 LIMITS = ("max-length", "max-length-bytes", "message-ttl", "expires")
 ANOTHER_NAME = "take the limit away, or leave this queue alone: pulumi config set {setting}.queue ANOTHER-NAME"
+REACHES = {"quorum": REACHES_QUORUM_QUEUES, "classic": ("all", "queues", "classic_queues")}  # values of apply-to
 
 
 def faults(adoption: Adoption, found: Found) -> list[str]:
@@ -26,8 +27,8 @@ def faults(adoption: Adoption, found: Found) -> list[str]:
     if queue and (passing := list(_passing(adoption, queue))):
         return passing
     listed = [*_consumed(adoption, found), *_hidden(adoption, policies)]
-    if queue and queue.kind == "classic" and not found.note:
-        listed += _limited(adoption, queue, policies)
+    if found.note or (queue and queue.kind == "classic"):
+        listed += _limited(adoption, found, policies)
     return listed
 
 
@@ -54,18 +55,37 @@ def _passing(adoption: Adoption, queue: Place) -> Iterator[str]:
             yield f"{queue.name} is {kind.replace('_', '-')}: it ends {ends}; end it, `pulumi up` creates the new one"
 
 
-def _limited(adoption: Adoption, queue: Place, policies: list[dict[str, Any]]) -> Iterator[str]:
-    reaching = [row for row in policies if _reaches(row, queue.name)]
-    in_force = [max(reaching, key=lambda row: row["priority"])] if reaching else []
-    in_force += [row for row in adoption.api.get("operator-policies/%2F") if _reaches(row, queue.name)]
-    sources = [("its argument x-", {key.removeprefix("x-"): value for key, value in queue.body["arguments"].items()})]
-    sources += [(f"policy {row['name']}: ", row["definition"]) for row in in_force]
-    for source, values in sources:
-        for limit in LIMITS:
-            if limit in values:
-                what = f"{queue.name} gives events up by itself ({source}{limit} {values[limit]})"
-                yield f"{what}: {ANOTHER_NAME.format(setting=adoption.queue.setting)}"
+def _limited(adoption: Adoption, found: Found, policies: list[dict[str, Any]]) -> Iterator[str]:
+    """Limits on any queue in which events wait until the end, or would after a rollback."""
+    operators = adoption.api.get("operator-policies/%2F")
+    sources = [
+        (found.name, f"its argument {key} {value}", key.removeprefix("x-"))
+        for key, value in (found.queue.body["arguments"] if found.queue else {}).items()
+    ]
+    for name, kind in _stations(found):
+        for word, rows in (("policy", _in_force(policies, found, name, kind)), ("operator policy", operators)):
+            for row in (row for row in rows if _reaches(row, name, kind)):
+                sources += [
+                    (name, f"{word} {row['name']}: {key} {value}", key) for key, value in row["definition"].items()
+                ]
+    for name, words in dict.fromkeys((name, words) for name, words, key in sources if key in LIMITS):
+        yield f"{name} gives events up by itself ({words}): {ANOTHER_NAME.format(setting=adoption.queue.setting)}"
 
 
-def _reaches(policy: dict[str, Any], queue: str) -> bool:
-    return policy["apply-to"] in ("all", "queues", "classic_queues") and bool(re.search(policy["pattern"], queue))
+def _stations(found: Found) -> tuple[tuple[str, Kind], ...]:
+    """Where an event may be until the end; the classic queue comes back with a rollback."""
+    return (found.name, "classic"), (found.name, "quorum"), (found.beside, "quorum")
+
+
+def _in_force(policies: list[dict[str, Any]], found: Found, name: str, kind: Kind) -> list[dict[str, Any]]:
+    """The strongest ones: of two equals either may win. Quorum queues have ours, from before they are made."""
+    there = found.aside if name == found.beside else found.queue
+    if kind == "quorum" and not (there and there.kind == "quorum"):
+        return []  # _hidden names what would be above ours; the one beside gets a policy above all others
+    reaching = [row for row in policies if _reaches(row, name, kind)]
+    top = max((row["priority"] for row in reaching), default=0)
+    return [row for row in reaching if row["priority"] == top]
+
+
+def _reaches(policy: dict[str, Any], queue: str, kind: Kind) -> bool:
+    return policy["apply-to"] in REACHES[kind] and matches(policy["pattern"], queue)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +277,46 @@ def test_a_limit_by_policy_counts_too(on_default: Site) -> None:
     answer = on_default.oncall("migrate", queue.name, "--yes")
 
     assert (1, True) == (answer.code, f"(policy ttl_{queue.name}: message-ttl 60000)" in answer.out), answer
+
+
+@pytest.mark.parametrize("reach", ["quorum_queues", "queues", "all"])
+@pytest.mark.parametrize("pattern", [".*", "{name}.moving$"])
+def test_an_operator_policy_on_the_way_counts_too(on_default: Site, reach: str, pattern: str) -> None:
+    """It limits the queue beside, or the new one, whatever policy of ours is there: nothing is moved into either."""
+    queue, old = audit(on_default), fill(on_default, 300)
+    limit = {"pattern": pattern.format(name=queue.name), "apply-to": reach, "definition": {"max-length": 100}}
+    if reach != "quorum_queues" and pattern == ".*":  # an old one would drop them before we come
+        limit["definition"] = {"max-length": 1_000_000}
+    with operator_policy(on_default, "platform-limits", limit):
+        answer = on_default.oncall("migrate", queue.name, "--yes")
+
+    assert (1, True) == (answer.code, "(operator policy platform-limits: max-length 1" in answer.out), answer
+    assert (("classic", ARGUMENTS, set(queue.keys)), []) == (kind(on_default), traces(on_default))
+    assert Counter(old) == ids(on_default.take(queue.name))
+
+
+def test_a_limit_that_comes_meanwhile_counts_too(on_default: Site) -> None:
+    """Each step looks anew, in both directions: the queue beside has its events still."""
+    queue, old = audit(on_default), fill(on_default, 300)
+    for _ in range(4):
+        assert 0 == on_default.oncall("migrate", queue.name, "--step").code
+    limit = {"pattern": f"^{queue.name}$", "apply-to": "quorum_queues", "definition": {"max-length": 100}}
+    with operator_policy(on_default, "late", limit):
+        answers = [on_default.oncall("migrate", queue.name, "--yes", *back) for back in ((), ("--rollback",))]
+
+    assert [(1, True)] * 2 == [(each.code, "(operator policy late: max-length 100)" in each.out) for each in answers]
+    assert 0 == on_default.oncall("migrate", queue.name, "--yes").code
+    assert Counter(old) == ids(on_default.take(queue.name))
+
+
+@contextmanager
+def operator_policy(site: Site, name: str, body: dict[str, Any]) -> Iterator[None]:
+    """On the broker that other tests use as well: taken away in any case."""
+    site.api.put(f"operator-policies/%2F/{name}", body)
+    try:
+        yield
+    finally:
+        site.api.delete(f"operator-policies/%2F/{name}")
 
 
 @pytest.mark.parametrize("more", [{"auto_delete": True}, {"durable": False, "auto_delete": True}])
