@@ -48,7 +48,7 @@ def identity(body: bytes) -> str:
     """What tells two dead letters apart: the event's id, or the body's hash where no id can be read or sent."""
     try:
         found = msgspec.json.decode(body, type=_Identified).id
-    except (msgspec.DecodeError, RecursionError):
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):  # the first is no DecodeError of theirs
         found = None
     usable = isinstance(found, str) and 0 < len(found.encode(errors="surrogatepass")) <= LONGEST_ID
     return found if usable else f"sha256:{hashlib.sha256(body).hexdigest()}"
