@@ -44,6 +44,11 @@ def _listed(head: str, sentences: list[str]) -> str:
 def _live(stack: Settings, admin: Admin | None) -> Live | None:
     """What the broker holds, None where nobody may ask. Raises Refused."""
     if admin is None:
+        pulumi.log.info(
+            "The broker is not looked into: a queue of another type, a policy that hides ours or an exchange that is"
+            " missing shows only when it is made. broker.admin_url, broker.admin_user and broker.admin_password let"
+            " this preview see them; `oncall drift` does so by itself."
+        )
         return None
     api = Api(admin.url, amqp="", user=admin.user, password=admin.password)
     try:

@@ -19,6 +19,7 @@ Props = dict[str, Any]
 GROUP, VERSION, PLURAL = "rabbitmq.com", "v1beta1", "bindings"
 GONE_WITHIN = 60  # seconds; the operator needs one
 POLL = 0.2
+TIMEOUT = 10  # seconds for one question
 
 
 class StillThere(Exception):
@@ -75,8 +76,8 @@ def _delete(name: str, namespace: str, context: str) -> None:
         api, where = client.CustomObjectsApi(connection), (GROUP, VERSION, namespace, PLURAL, name)
         give_up = time.monotonic() + GONE_WITHIN
         try:
-            api.delete_namespaced_custom_object(*where)
-            while api.get_namespaced_custom_object(*where):
+            api.delete_namespaced_custom_object(*where, _request_timeout=TIMEOUT)
+            while api.get_namespaced_custom_object(*where, _request_timeout=TIMEOUT):
                 if time.monotonic() > give_up:
                     raise StillThere(
                         f"binding {name} in namespace {namespace} was deleted and is there after {GONE_WITHIN} s: is"

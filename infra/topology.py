@@ -86,7 +86,7 @@ def topology(catalog: Catalog, can: Capabilities, generation: int = 1, *, autosc
         dead_bindings=tuple(_binding(exchange.dead, queue.dead, queue.name) for queue in queues),
         users=(
             *(_user(user_of(service.name, generation)) for service in catalog.services),
-            *(_user(name, "monitoring") for name in watchers),
+            *(_user(name, "management") for name in watchers),  # the least that may ask the API,
         ),
         permissions=(
             *(entry for service in catalog.services for entry in _permissions(catalog, service, generation)),

@@ -144,6 +144,11 @@ def _checked(file: Path, content: Any, needed: Sequence[str]) -> Endpoints:
             found[key] = msgspec.convert(content.get(key), shape)
         except msgspec.ValidationError as error:
             faults.append(f"{key}: {error}")
+    if "management" in needed and (login := found.get("management")) and not login.user:
+        faults.append(
+            "management names no user: the stack has no administrator in its settings; write `user` and `password` of"
+            " one who may look (tag monitoring or administrator) into it"
+        )
     try:
         found["catalog"] = resolve(CATALOG, found.pop("overrides", {}))
     except CatalogError as error:

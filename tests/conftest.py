@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from infra.broker_api import Api
 from tests.brokers import LiveBroker, eventually
 from tools import servers
+
+# No example may fail for its duration: the machines that run these tests are shared.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 @contextmanager

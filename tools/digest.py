@@ -9,6 +9,7 @@ from tools.cache import ROOT
 
 METADATA = ROOT / ".local/image.json"
 KEY = "consumer-scaling:image"
+LOCAL = "localhost/"  # what `make image` names its images
 REFERENCE = re.compile(r"(?P<name>[^@,]+?)(:[\w.-]+)?(@[^,]*)?(,.*)?")  # NAME, its tag, and further names
 
 
@@ -29,7 +30,12 @@ def reference(file: Path) -> str:
 
 
 def set_image(stack: Path, image: str) -> None:
-    """Put the image into a stack's file and leave every other line as it is. Raises DigestError."""
+    """Put the image into a stack's file and leave every other line as it is. Raises DigestError.
+
+    A local build is for dev only, on a node into which somebody imports it.
+    """
+    if image.startswith(LOCAL) and stack.name != "Pulumi.dev.yaml":
+        raise DigestError(f"the last build is {image}, which no cluster can pull: push one, as docs/image.md says")
     try:
         text = stack.read_text()
     except FileNotFoundError:

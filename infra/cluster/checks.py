@@ -41,6 +41,8 @@ def faults(settings: ClusterSettings) -> list[str]:
     except ConfigException as error:
         what, step = f"the kubeconfig does not lead to a cluster ({error})", "pulumi config set kubernetes.context NAME"
         return [f"{what}: `kubectl config get-contexts` lists what there is; then {step}"]
+    except HTTPError as error:
+        return [f"the cluster stopped answering ({type(error).__name__}): try again, it may be busy"]
 
 
 @dataclass(frozen=True)

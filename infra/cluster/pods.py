@@ -89,6 +89,7 @@ class Pods:
             max_skew=1,
             when_unsatisfiable="ScheduleAnyway",
             label_selector=LabelSelectorArgs(match_labels=self.place.selector(self.service.name)),
+            match_label_keys=["pod-template-hash"],  # those of the last roll-out are about to go
         )
 
     def _container(self) -> core.ContainerArgs:

@@ -42,7 +42,11 @@ class Workload(ComponentResource):
         ]
         self.deployment = self._deployment([*args.after, *before])
         selector = LabelSelectorArgs(match_labels=self.pods.place.selector(self.name))
-        budget = PodDisruptionBudgetSpecArgs(max_unavailable=1, selector=selector)
+        budget = PodDisruptionBudgetSpecArgs(
+            max_unavailable=1,
+            unhealthy_pod_eviction_policy="AlwaysAllow",  # one that never gets ready must not hold up a drain
+            selector=selector,
+        )
         PodDisruptionBudget(self.name, metadata=self._metadata(), spec=budget, opts=self._opts())
         core.Service(self.name, metadata=self._metadata(), spec=self._service(), opts=self._opts())
         if self.is_autoscaled:

@@ -22,7 +22,7 @@ def permissions(stack: Reviewed) -> Iterator[str]:
             if not re.fullmatch(r"\^(\(.+\))?\$", pattern) or ".*" in pattern:
                 yield f"{where(entry)}: may {right} {pattern!r}"
     for user in stack.of("User"):
-        if set(user["spec"].get("tags", ())) - {"monitoring"}:
+        if set(user["spec"].get("tags", ())) - {"management"}:
             yield f"{where(user)}: is {user['spec']['tags']}"
 
 

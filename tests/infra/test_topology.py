@@ -156,7 +156,7 @@ def test_an_autoscaler_sees_how_full_queues_are_and_does_nothing() -> None:
     watched = topology(FIXED, Capabilities.of("4.3"), autoscaled=True)
 
     assert {
-        "users/autoscaler-1": {"tags": ["monitoring"]},
+        "users/autoscaler-1": {"tags": ["management"]},
         "permissions/%2F/autoscaler-1": {"configure": "^$", "write": "^$", "read": "^$"},
     } == {
         entry.path: entry.body

@@ -85,7 +85,8 @@ class ClusterStack(PluggedStack):
     def give(self) -> None:
         """What a stack finds in its cluster: the sinks' Secret, a RabbitmqCluster of its own and a shared one."""
         surround(self.server, self.namespace)
-        surround(self.server, self.namespace, home="messaging")
+        for home in ("messaging", "messaging-staging"):
+            surround(self.server, self.namespace, home=home)
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         if not shutil.which(PLUGIN):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from catalog import CATALOG
-from tests.kubernetes.apiserver import ApiServer
+from tests.kubernetes.apiserver import ApiServer, Refused
 from tests.kubernetes.stack import ClusterStack
 from tests.stacks import Step
 
@@ -132,6 +135,66 @@ def test_an_added_key_comes_after_the_pods_and_a_removed_one_goes_before(stack: 
     assert [("logging_data_lake", key)] == [
         (spec["destination"], spec["routingKey"]) for name, spec in bindings.items() if name not in left
     ]
+
+
+def test_a_rollback_after_a_roll_out_that_failed_brings_an_unbound_key_back(stack: ClusterStack) -> None:
+    """It was unbound before the pods, whose change was refused; only a refresh tells the engine that it is gone."""
+    key = "risk.evaluated"
+    bound = {(entry["spec"]["destination"], entry["spec"]["routingKey"]) for entry in stack.objects(*BINDINGS)}
+    stack.set({"rabbitmq.ml_audit.bindings": "hitl.approval.requested", "rabbitmq.ml_audit.prefetch": "15"})
+    with nobody_changes_deployments(stack):
+        stack.run("up", "--stack", stack.name, "--yes", "--skip-preview", fails=True)
+    left = {(entry["spec"]["destination"], entry["spec"]["routingKey"]) for entry in stack.objects(*BINDINGS)}
+    assert ("logging_ml_audit", key) in bound - left
+
+    stack.unset("rabbitmq.ml_audit.bindings", "rabbitmq.ml_audit.prefetch")
+    stack.up("--refresh")
+
+    now = {(entry["spec"]["destination"], entry["spec"]["routingKey"]) for entry in stack.objects(*BINDINGS)}
+    assert bound == now
+    assert [] == stack.up("--refresh")
+
+
+@contextmanager
+def nobody_changes_deployments(stack: ClusterStack) -> Iterator[None]:
+    """The API server refuses every update of a Deployment in the stack's namespace, as a broken webhook would."""
+    name, kind = f"frozen-{stack.namespace}", "admissionregistration.k8s.io/v1"
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}
+    where = {"matchLabels": {"kubernetes.io/metadata.name": stack.namespace}}
+    policy = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "false", "message": "frozen"}],
+    }
+    binding = {
+        "policyName": name,
+        "validationActions": ["Deny"],
+        "matchResources": {"namespaceSelector": where},
+    }
+    kinds = {"ValidatingAdmissionPolicy": policy, "ValidatingAdmissionPolicyBinding": binding}
+    for made, spec in kinds.items():
+        stack.server.apply({"apiVersion": kind, "kind": made, "metadata": {"name": name}, "spec": spec})
+    give_up = time.monotonic() + 30
+    while not refused(stack):  # the server takes a policy up a moment later
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+    yield
+    for plural in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+        stack.server.request("DELETE", f"/apis/{kind}/{plural}/{name}")
+    while refused(stack):
+        time.sleep(0.2)
+
+
+def refused(stack: ClusterStack) -> bool:
+    """Whether a change of a Deployment would be refused now; asked without making one."""
+    path = stack.path("apps/v1", "deployments", "logging")
+    change = {"metadata": {"annotations": {"asked": "now"}}}
+    merge = {"Content-Type": "application/merge-patch+json"}
+    try:
+        stack.server.request("PATCH", path, params={"dryRun": "All"}, json=change, headers=merge)
+    except Refused:
+        return True
+    return False
 
 
 def test_destroy_leaves_the_namespace_and_the_exchange(stack: ClusterStack) -> None:

@@ -52,6 +52,17 @@ def test_one_line_of_a_stack_changes(tmp_path: Path) -> None:
     assert [line] == [new for new, old in zip(after, before, strict=True) if new != old]
 
 
+def test_a_build_that_no_cluster_can_pull_stays_out_of_prod(tmp_path: Path) -> None:
+    """Its pods would wait for an image that is on nobody's registry."""
+    file = Path(shutil.copy(ROOT / "Pulumi.prod.yaml", tmp_path))
+    before = file.read_text()
+
+    with pytest.raises(DigestError, match="which no cluster can pull: push one"):
+        set_image(file, f"localhost/consumers@{DIGEST}")
+
+    assert before == file.read_text()
+
+
 def test_an_absent_stack_names_those_there_are(tmp_path: Path) -> None:
     """Nothing is made by a typing error."""
     for name in ("dev", "prod"):
