@@ -52,7 +52,7 @@ test: ## Format, lint, types and all tests, with real servers
 	$(PYTEST) --numprocesses 3 --dist loadfile
 
 .PHONY: test-cluster
-test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled, drained, killed; as root, ten minutes
+test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled, drained, killed; as root, about 7 minutes
 	@python3 -m tools --cluster
 	$(PYTHON) -m tests.cluster
 

@@ -10,6 +10,37 @@ from catalog.kinds import Alert, Catalog, Signal
 from catalog.picture import picture
 from catalog.text import beyond, span, table
 
+# What a page calls by one word, on both targets; runbooks/README.md sets the variables.
+PODS = "--namespace $NAMESPACE --selector app.kubernetes.io"
+WAYS = (
+    (
+        "look",
+        "`oncall status`",
+        f"`kubectl get pods {PODS}/part-of=consumer-scaling`; why: `kubectl describe pods {PODS}/name=SERVICE`",
+    ),
+    ("logs", "`cat .local/logs/SERVICE-*.log`", f"`kubectl logs {PODS}/name=SERVICE --prefix --since=1h --tail=-1`"),
+    (
+        "broker's log",
+        "`tail -50 .local/logs/rabbitmq.log`",
+        "`kubectl logs --namespace $BROKER_NAMESPACE --selector app.kubernetes.io/component=rabbitmq --tail=50`",
+    ),
+    ("apply", "`make up`", "`pulumi up --refresh --diff --stack $STACK`"),
+    (
+        "set",
+        "`tools/pulumi config set SETTING VALUE --stack local`, then apply",
+        "`pulumi config set SETTING VALUE --stack $STACK`, commit it, then apply",
+    ),
+    (
+        "restart",
+        "`.venv/bin/supervisorctl -s unix://$PWD/.local/supervisor.sock restart SERVICE-0`",
+        (
+            "`kubectl rollout restart deployment/SERVICE --namespace $NAMESPACE`;"
+            " one replica: `kubectl delete pod POD --namespace $NAMESPACE`"
+        ),
+    ),
+    ("roll back", "`git checkout COMMIT`, the one before, then apply", "the same"),
+)
+
 FOLDER = Path(__file__).parents[1] / "runbooks"
 PASSAGE = re.compile(r"(<!-- generated: (?P<name>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -39,6 +70,7 @@ def passages(catalog: Catalog) -> dict[str, str]:
         "jobs": jobs(catalog),
         "queues": queues(catalog),
         "services": services(catalog),
+        "ways": ways(),
         **limits,
     }
 
@@ -103,3 +135,9 @@ def queues(catalog: Catalog) -> str:
 def jobs(catalog: Catalog) -> str:
     rows = [(f"`{job.name}`", f"`{job.cron}`", span(job.budget)) for job in catalog.jobs]
     return table(("job", "due (cron, UTC)", "budget"), rows)
+
+
+def ways() -> str:
+    """How a step is typed, for a reader whom an alert of either target woke."""
+    rows = [(f"**{word}**", here, there) for word, here, there in WAYS]
+    return table(("step", "on this machine", "on Kubernetes ([set-up](README.md#before-the-first-command))"), rows)

@@ -31,6 +31,7 @@ PLACEHOLDERS = {
     "NAME": "march",
     "ID": "evt-1",
     "FILE": "endpoints.json",
+    "SETTING": f"replicas.{CATALOG.services[0].name}",
 }
 
 
@@ -51,7 +52,17 @@ def spelled_out(command: str) -> str:
 
 COMMANDS_TYPED = sorted({(name, line) for name, page in PAGES.items() for line in typed(page)})
 ONCALL = [(name, line) for name, line in COMMANDS_TYPED if line.startswith("oncall ")]
-SETTINGS = [(name, line) for name, line in COMMANDS_TYPED if line.startswith("tools/pulumi config set ")]
+PULUMI = [
+    (name, line)
+    for name, line in COMMANDS_TYPED
+    if re.match(r"(tools/)?pulumi (config set|preview|up|stack output) ", line)
+]
+SETTINGS = [
+    (name, re.split(r"config set (?:--secret )?", line)[1].split()[0]) for name, line in PULUMI if " set " in line
+]
+SETTINGS += [(name, key) for name, page in PAGES.items() for key in re.findall(r"\*\*set\*\* `(.+?)`", page)]
+LOCAL_ONLY = re.compile(r"make up|\.local/(?!prod\.json)|supervisorctl|--stack local")
+ON_KUBERNETES = re.compile(r"kubectl |pulumi .*--stack \$STACK")
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -112,10 +123,24 @@ def test_oncall_understands_what_the_pages_say(name: str, line: str) -> None:
         pytest.fail(f"runbooks/{name}.md gives a command that oncall refuses: {line}")
 
 
-@pytest.mark.parametrize(("name", "line"), SETTINGS)
-def test_pages_set_settings_that_exist(name: str, line: str) -> None:
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if LOCAL_ONLY.search(page)])
+def test_what_works_on_one_machine_has_its_way_on_kubernetes(name: str) -> None:
+    """An alert of prod leads to the same page: it never finds only what would start stack local on a laptop."""
+    assert ON_KUBERNETES.search(PAGES[name]), f"runbooks/{name}.md says what to type for stack local only"
+
+
+@pytest.mark.parametrize(("name", "line"), PULUMI)
+def test_pulumi_is_told_which_stack(name: str, line: str) -> None:
+    """The stack that was selected last may be another: local for this machine's CLI, else the one of the alert."""
+    stack = "local" if line.startswith("tools/") else "$STACK"
+
+    assert f" --stack {stack}" in line, f"runbooks/{name}.md lacks --stack {stack}: {line}"
+
+
+@pytest.mark.parametrize(("name", "key"), SETTINGS)
+def test_pages_set_settings_that_exist(name: str, key: str) -> None:
     """Each setting that a page changes is one that a stack of one target or the other may have."""
-    key = next(word for word in shlex.split(spelled_out(line))[3:] if not word.startswith("-"))
+    key = spelled_out(key)
     told = [faults_of(target, key) for target in TARGETS]
 
     assert not all(f"{key} is no" in faults for faults in told), f"runbooks/{name}.md sets {key}: {told}"
