@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Any
@@ -17,11 +18,14 @@ from infra.broker_api import Api, put
 from infra.topology import UNLIMITED, Object, Topology, topology
 from oncall.broker import channel
 from oncall.endpoints import Endpoints
-from oncall.marks import Way
-from oncall.moving import Moved, move
+from oncall.marks import LOOK, Way
+from oncall.moving import SETTLED_WITHIN, Moved, move
 from oncall.steps import Binding, Found, Note, Place, Step
 from oncall.trouble import Trouble
 
+PAGE = "runbooks/move-a-queue.md"
+FIRST = 20  # messages that a dry run looks at
+RETURNED_WITHIN = 10  # seconds until all that was read and given back can be taken again
 EMPTIED_WITHIN = 30  # seconds beyond the longest pause between two tries
 WITH_TOTALS = "?disable_stats=true&enable_queue_totals=true"  # without it the numbers come later still
 PRECONDITION_FAILED = 406  # AMQP's reply code, here: the queue is not empty, or somebody consumes it
@@ -58,6 +62,12 @@ class Adoption:
             now = opened.queue_declare(queue, passive=True).method
         return now.message_count, now.consumer_count
 
+    def expiring(self) -> tuple[int, int]:
+        """(messages with a time of their own to live, messages looked at): the first ones, given back unchanged."""
+        with channel(self.endpoints) as opened:
+            got = [properties for _ in range(FIRST) if (properties := opened.basic_get(self.name)[1])]
+            return sum(1 for properties in got if properties.expiration), len(got)
+
     def do(self, step: Step, tell: Callable[[Moved], None]) -> Moved | None:
         """Do one step; what a move brought, None of others."""
         if step.do == "move":
@@ -75,14 +85,18 @@ class Adoption:
         return None
 
     def _remember(self, step: Step) -> None:
-        note = step.after.note
+        self._keep(step, 0)
+
+    def _keep(self, step: Step, moved: int) -> None:
+        note, beside = step.after.note, step.after.beside
         assert note
-        value = {"queue": dict(note.body), "bindings": [vars(binding) for binding in note.bound]}
-        self.api.put(f"global-parameters/{step.after.beside}", {"name": step.after.beside, "value": value})
+        value = {"queue": dict(note.body), "bindings": [vars(binding) for binding in note.bound], "moved": moved}
+        self.api.put(f"global-parameters/{beside}", {"name": beside, "value": value})
 
     def _make(self, step: Step) -> None:
         """Its policy comes first, and above all others: only one applies, and this one takes nothing away."""
         beside = step.after.beside
+        self._keep(step, 0)
         policy = {
             "pattern": f"^{re.escape(beside)}$",
             "apply-to": "queues",
@@ -110,12 +124,29 @@ class Adoption:
         self._bind(step.target, Binding(exchange, ""))
         patience = self.queue.retry[1].total_seconds() + EMPTIED_WITHIN
         way = Way(step.source, step.target, exchange, partial(self._held, step.source), patience)
-        return move(self.endpoints, way, tell)
+        moved = move(self.endpoints, way, tell)
+        if step.target == exchange:
+            self._keep(step, moved.least)
+        self._check(step.target, moved.least)
+        return moved
+
+    def _check(self, queue: str, least: int) -> None:
+        """Nobody consumes it, so it holds what came to it. What was given back is counted a moment later."""
+        until = time.monotonic() + RETURNED_WITHIN
+        while (there := self.ready(queue)[0]) < least:
+            if time.monotonic() > until:
+                raise Trouble(
+                    f"{least:,} events came to {queue}, and {there:,} are in it: nothing more is deleted. Did a policy"
+                    f" or a consumer take them? {PAGE} says how to go on"
+                )
+            time.sleep(LOOK)
 
     def _swap(self, step: Step) -> None:
         """In one breath: meanwhile there is no queue for those who publish to it by name."""
         body = self._body(step.after)
         kind = "classic" if body["arguments"]["x-queue-type"] == "quorum" else "quorum"
+        if kind == "quorum" and not self._quiet(self.name):
+            return  # looked at anew, and moved first
         with channel(self.endpoints) as opened:
             held = opened.queue_declare(self.name, passive=True).method
             if held.message_count or held.consumer_count:
@@ -145,10 +176,21 @@ class Adoption:
 
     def _remove(self, step: Step) -> None:
         beside = step.after.beside
-        if any(self.ready(beside)):
+        if not self._quiet(beside):
             return  # looked at anew, and moved first
+        self._check(self.name, step.after.note.moved if step.after.note else 0)
         for kind in ("queues", "exchanges", "policies"):
             self.api.delete(f"{kind}/%2F/{beside}")
+
+    def _quiet(self, name: str) -> bool:
+        """Whether no exchange brings anything, and nothing is there once what was on its way has arrived.
+
+        A quorum queue is deleted with what is in it: the broker knows no condition (540 to if-empty and if-unused).
+        """
+        if self._bindings(name):
+            return False
+        time.sleep(SETTLED_WITHIN)
+        return not (self._held(name) or any(self.ready(name)))
 
     def _forget(self, step: Step) -> None:
         for path in (
@@ -192,4 +234,4 @@ class Adoption:
 
 def _note(parameter: dict[str, Any]) -> Note:
     value = parameter["value"]
-    return Note(value["queue"], frozenset(Binding(**binding) for binding in value["bindings"]))
+    return Note(value["queue"], frozenset(Binding(**binding) for binding in value["bindings"]), value.get("moved", 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import time
 import uuid
 from collections import Counter
@@ -21,6 +22,12 @@ from oncall.trouble import Trouble
 
 LOOK = 0.2  # seconds between two looks at a queue
 MOST = 0xFFFF  # messages in one consumer's hand, as AMQP counts them; where none is named, a quorum queue gives 2,000
+ADDED = ("x-delivery-count", "x-acquired-count")  # headers that a quorum queue puts on what it delivers again
+CHANGED = (*ADDED, "x-death", "x-first-death-", "x-last-death-")  # headers that may differ between two copies
+SENT = (  # without user_id, which we cannot send on
+    *("message_id", "correlation_id", "type", "timestamp", "app_id", "reply_to"),
+    *("content_type", "content_encoding", "priority", "expiration"),
+)
 MARKER = "oncall.read-so-far"  # type of the message behind which everything has been read
 
 
@@ -95,9 +102,11 @@ def is_marker(method: Any, properties: pika.BasicProperties, way: Way) -> bool:
 
 
 def fingerprint(key: str, properties: pika.BasicProperties, body: bytes) -> bytes:
-    """What two copies of one message share, whichever way they came: an event's id is in its body."""
-    head = f"{key}\0{properties.message_id or ''}\0".encode(errors="surrogateescape")
-    return hashlib.sha256(head + body).digest()[:16]
+    """What two copies of one message share, whichever way they came; two that differ in anything stay two."""
+    headers = {name: value for name, value in (properties.headers or {}).items() if not name.startswith(CHANGED)}
+    sent = [key, headers, *(getattr(properties, name) for name in SENT)]
+    head = json.dumps(sent, sort_keys=True, default=repr).encode()
+    return hashlib.sha256(head + b"\0" + body).digest()[:16]
 
 
 async def ready(link: Link, queue: str) -> int:

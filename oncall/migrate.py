@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from infra.broker_api import Refused
 from oncall import show
-from oncall.adoption import Adoption
+from oncall.adoption import PAGE, Adoption
 from oncall.broker import alone
 from oncall.command import Command
 from oncall.endpoints import BROKER, Endpoints
@@ -20,10 +20,13 @@ from oncall.show import Answer
 from oncall.steps import Found, Kind, Step, next_step, plan
 from oncall.trouble import Trouble, unknown
 
-PAGE = "runbooks/move-a-queue.md"
 GAP = (
     "{count} event(s) came to {queue} by its name, not through an exchange: while it is replaced (some 50 ms)"
     " such events find no queue. Stop who sends them and run it again, or add --accept-gap"
+)
+EXPIRING = (
+    "{count} of the first {seen} event(s) have a time to live of their own (`expiration`): those whose time passes"
+    " while the consumers stand still are dropped by the broker"
 )
 ROUNDS = 50  # steps; more than this happens only while somebody publishes to the queue by its name
 
@@ -61,8 +64,12 @@ def _looked(adoption: Adoption, goal: Kind) -> Found:
 def _planned(adoption: Adoption, goal: Kind) -> Answer:
     found = _looked(adoption, goal)
     left = [step.words for step in plan(found, goal)]
-    data = {"queue": adoption.name, "goal": goal, "done": [], "left": left}
-    return Answer(data, [_state(found), _steps(left, goal, found.name)], faults(adoption, found))
+    needs, warnings = faults(adoption, found), []
+    if not needs and found.queue and found.queue.kind == "classic":
+        count, seen = adoption.expiring()
+        warnings = [EXPIRING.format(count=count, seen=seen)] if count else []
+    data = {"queue": adoption.name, "goal": goal, "done": [], "left": left, "warnings": warnings}
+    return Answer(data, [_state(found), _steps(left, goal, found.name), *map(show.text, warnings)], needs)
 
 
 def _moved(adoption: Adoption, goal: Kind, options: argparse.Namespace) -> Answer:

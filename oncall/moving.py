@@ -14,23 +14,30 @@ from pika.channel import Channel
 
 from consumers.amqp import Broker, Link, LinkLost, connect
 from oncall.endpoints import Endpoints
-from oncall.marks import LOOK, Way, answer, check, fingerprint, fingerprints, is_marker, ready
+from oncall.marks import ADDED, LOOK, Way, answer, check, fingerprint, fingerprints, is_marker, ready
 from oncall.trouble import Trouble
 
 WINDOW = 100  # messages in hand; a body may have 1 MiB
 TELL = 2.0  # seconds between two words to a person
 SETTLED_WITHIN = 1.0  # seconds in which what was routed before a binding went has arrived
-ADDED = ("x-delivery-count", "x-acquired-count")  # headers that a quorum queue puts on what it delivers again
 
 
 @dataclass
 class Moved:
-    """`sent` went over; `known` were there already; `direct` of both had been published straight to the queue."""
+    """`sent` went over; `known` were there already; `direct` of both had been published straight to the queue.
 
+    `there` were in the target when it began, the known ones among them: `least` must be in it at the end.
+    """
+
+    there: int = 0
     sent: int = 0
     known: int = 0
     direct: int = 0
     seconds: float = 0.0
+
+    @property
+    def least(self) -> int:
+        return self.there + self.sent
 
     @property
     def rate(self) -> float:
@@ -52,7 +59,8 @@ async def _move(endpoints: Endpoints, way: Way, tell: Callable[[Moved], None]) -
     link = await connect(Broker(endpoints.amqp), "oncall")
     try:
         await asyncio.sleep(SETTLED_WITHIN)
-        transfer = _Transfer(link, way, await fingerprints(link, way))
+        there = await fingerprints(link, way)
+        transfer = _Transfer(link, way, there, Moved(there=there.total()))
         await transfer.run(tell)
         return transfer.moved
     finally:
@@ -73,7 +81,7 @@ class _Transfer:
     link: Link
     way: Way
     there: Counter[bytes]
-    moved: Moved = field(default_factory=Moved)
+    moved: Moved
     fault: str = ""
     _published: int = 0
     _in_hand: dict[int, int] = field(default_factory=dict)  # publish number: delivery tag
@@ -84,15 +92,15 @@ class _Transfer:
         channel.add_on_return_callback(self._returned)
         await answer(self.link, lambda done: channel.basic_qos(prefetch_count=WINDOW, callback=done))
         channel.basic_consume(self.way.source, self._take)
-        last, told, progress = Moved(), began, began
+        last, told, progress = (0, 0), began, began
         while not await self._empty():
             await asyncio.sleep(LOOK)
             now = time.monotonic()
             self.moved.seconds = now - began
             if self.fault:
                 raise Trouble(self.fault)
-            if (self.moved.sent, self.moved.known) != (last.sent, last.known):
-                last, progress = Moved(self.moved.sent, self.moved.known), now
+            if (self.moved.sent, self.moved.known) != last:
+                last, progress = (self.moved.sent, self.moved.known), now
             if now > told + TELL:
                 tell(self.moved)
                 told = now

@@ -36,6 +36,7 @@ class Note:
 
     body: Mapping[str, Any]
     bound: frozenset[Binding]
+    moved: int = 0  # messages that are known to have been in the queue beside: as many must come back
 
 
 @dataclass(frozen=True)

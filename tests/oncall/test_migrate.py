@@ -19,8 +19,11 @@ from pika.exceptions import UnroutableError
 from catalog import Queue
 from infra.broker_api import put
 from oncall import marks
+from oncall.adoption import Adoption
 from oncall.broker import alone
 from oncall.endpoints import BROKER, load
+from oncall.steps import next_step
+from oncall.trouble import Trouble
 from tests.brokers import LiveBroker, eventually
 from tests.oncall.sites import Site, ids
 
@@ -307,6 +310,71 @@ def test_a_limit_that_comes_meanwhile_counts_too(on_default: Site) -> None:
     assert [(1, True)] * 2 == [(each.code, "(operator policy late: max-length 100)" in each.out) for each in answers]
     assert 0 == on_default.oncall("migrate", queue.name, "--yes").code
     assert Counter(old) == ids(on_default.take(queue.name))
+
+
+def test_a_loss_stops_it_with_both_numbers(on_default: Site) -> None:
+    """A limit that comes while events move: what came and what is there are told, and nothing is deleted."""
+    queue = audit(on_default)
+    fill(on_default, 300)
+    for _ in range(3):
+        assert 0 == on_default.oncall("migrate", queue.name, "--step").code
+    adoption = Adoption(load(str(on_default.file), {}, BROKER), queue)
+    step = next_step(adoption.found(), "quorum")
+    assert step
+    limit = {"pattern": f"^{step.target}$", "apply-to": "quorum_queues", "definition": {"max-length": 100}}
+    with (
+        operator_policy(on_default, "late", limit),
+        pytest.raises(Trouble, match=f"^300 events came to {step.target}, and 100 are in it"),
+    ):
+        adoption.do(step, lambda _: None)
+
+    answer = on_default.oncall("migrate", queue.name, "--yes")
+
+    assert (2, True) == (answer.code, f"300 events came to {queue.name}, and 100 are in it" in answer.err), answer
+    on_default.api.delete(f"queues/%2F/{queue.name}.moving")
+    assert 0 == on_default.oncall("migrate", queue.name, "--yes").code
+    assert 100 == len(on_default.take(queue.name))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"headers": {"tenant": "b"}},
+        {"timestamp": 2},
+        {"correlation_id": "b"},
+        {"type": "b"},
+        {"content_type": "text/plain"},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_two_alike_without_an_id_stay_two(on_default: Site, more: dict[str, Any]) -> None:
+    """Same key and body, one in each queue: what they differ in tells that they are two."""
+    queue, channel = audit(on_default), on_default.broker.channel()
+    first = {"headers": {"tenant": "a"}, "timestamp": 1, "correlation_id": "a", "type": "a", "content_type": "text/x"}
+    for properties in (first, {**first, **more}):
+        sent = pika.BasicProperties(delivery_mode=2, **properties)
+        channel.basic_publish(on_default.catalog.exchange.name, queue.keys[0], b"{}", sent, mandatory=True)
+        for _ in range(3 if properties is first else 0):
+            assert 0 == on_default.oncall("migrate", queue.name, "--step").code
+    channel.connection.close()
+
+    assert 0 == on_default.oncall("migrate", queue.name, "--yes").code
+    assert 2 == len(on_default.take(queue.name))
+
+
+def test_a_dry_run_warns_of_events_that_expire(on_default: Site) -> None:
+    """Their time goes on while the consumers stand still; without such events it is silent."""
+    queue, channel = audit(on_default), on_default.broker.channel()
+    warnings = []
+    for expiration in (None, "3600000"):
+        sent = pika.BasicProperties(delivery_mode=2, expiration=expiration)
+        channel.basic_publish(on_default.catalog.exchange.name, queue.keys[0], b"{}", sent, mandatory=True)
+        warnings.append(on_default.oncall("migrate", queue.name, "--dry-run", "--json").data["warnings"])
+    channel.connection.close()
+
+    assert [0, 1] == [len(each) for each in warnings]
+    assert "1 of the first 2 event(s)" in warnings[1][0]
+    assert 2 == len(on_default.take(queue.name))
 
 
 @contextmanager
