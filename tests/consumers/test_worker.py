@@ -398,8 +398,7 @@ def test_a_rotated_password_is_taken_at_the_next_connect(desk: Callable[..., Des
             for password in ("first", "p@ss:w/o%20r d#?&ü"):
                 rotate(password)
                 d.publish(password)
-                await until(lambda password=password: password in d.seen)
-                assert not worker.trouble
+                await until(lambda password=password: password in d.seen and not worker.trouble)
         assert 2 == d.count(CONSUMED)
 
     run(story())

@@ -17,7 +17,7 @@ from oncall.endpoints import Account, Endpoints, Login
 from proof.compare import Ledger, compare
 from proof.expect import present
 from proof.readback import Lake, dead_letters
-from tests.brokers import LiveBroker
+from tests.brokers import LiveBroker, eventually
 from tools import servers
 
 Read = Callable[[], Ledger]
@@ -132,6 +132,7 @@ def test_dead_letters_are_read_and_left_in_place(any_broker: LiveBroker) -> None
         body, headers = json.dumps({"id": identity}).encode(), {"x-dead-reason": reason}
         channel.basic_publish(CATALOG.exchange.dead, queue.name, body, pika.BasicProperties(headers=headers))
     channel.connection.close()
+    eventually(lambda: 3 == any_broker.ready(queue.dead))
     letters = {f"{queue.dead}/a": {"reason": "no_tenant"}, f"{queue.dead}/b": {"reason": "conflict"}}
 
     for _ in range(25):  # more often than any default delivery limit

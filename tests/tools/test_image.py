@@ -37,7 +37,8 @@ def root(made: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root.chmod(0o755)
     with tarfile.open(made.archive) as archive:
         for _, layer in oci.layers(archive):
-            layer.extractall(root, filter=lambda entry, _: entry)
+            layer.extraction_filter = lambda entry, _: entry  # an argument only since 3.11.4
+            layer.extractall(root)
     return root
 
 
