@@ -73,7 +73,7 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     sized = [_sized(endpoints, prometheus, queue) for queue in _queues(catalog, signal, entries)]
     looked = Looked()
     past = looked.at(lambda: _runs(endpoints, entries)) if signal.per == "job" else None
-    steps = _steps(signal, alert, readings, sized, catalog)
+    steps = _steps(signal, alert, readings, sized, endpoints)
     data = {
         "alert": alert.name,
         "question": signal.question,
@@ -143,7 +143,9 @@ def _sized(endpoints: Endpoints, prometheus: Prometheus, queue: Queue) -> Sized:
     )
 
 
-def _steps(signal: Signal, alert: Alert, readings: list[Reading], sized: list[Sized], catalog: Catalog) -> list[str]:
+def _steps(
+    signal: Signal, alert: Alert, readings: list[Reading], sized: list[Sized], endpoints: Endpoints
+) -> list[str]:
     """What to do next, each step something that can be typed or opened."""
     steps = [f"open {LINKS.page(alert)}"]
     if signal.name in NEXT:
@@ -151,12 +153,13 @@ def _steps(signal: Signal, alert: Alert, readings: list[Reading], sized: list[Si
         steps += dict.fromkeys(NEXT[signal.name].format(name=name) for name in named)
     most = {one.service: max(other.required for other in sized if other.service == one.service) for one in sized}
     for one in sized:
-        steps += _change(one, catalog.service(one.service), most[one.service])
+        steps += _change(one, endpoints, most[one.service])
     return list(dict.fromkeys(steps))
 
 
-def _change(one: Sized, service: Service, required: int) -> list[str]:
+def _change(one: Sized, endpoints: Endpoints, required: int) -> list[str]:
     """The change to commit for one queue: replicas, or why more of them would not help."""
+    service = endpoints.catalog.service(one.service)
     if one.binding == "sink":
         return [
             f"{one.queue}: its sink takes {service.sink_rate:g} events/s; more replicas of {service.name} do not help"
@@ -165,15 +168,18 @@ def _change(one: Sized, service: Service, required: int) -> list[str]:
         why = f"needs {max(one.needs.values()):.1f} replicas, at most {service.most_replicas} are allowed"
         return [
             f"{one.queue} {why}: raise most_replicas of {service.name} in catalog/services.py",
-            *_set(service, required),
+            *_set(service, required, endpoints),
         ]
-    return _set(service, required)
+    return _set(service, required, endpoints)
 
 
-def _set(service: Service, required: int) -> list[str]:
+def _set(service: Service, required: int, endpoints: Endpoints) -> list[str]:
     if required <= service.replicas:
         return []
-    return [f"tools/pulumi config set replicas.{service.name} {required}   # commit it, then: make up"]
+    setting = f"replicas.{service.name} {required}"
+    if endpoints.kubernetes:
+        return [f"pulumi config set {setting} --stack STACK   # commit it, then: pulumi up --refresh --stack STACK"]
+    return [f"tools/pulumi config set {setting}   # commit it, then: make up"]
 
 
 def _readings(signal: Signal, alert: Alert, readings: list[Reading]) -> list[Any]:

@@ -136,7 +136,9 @@ def _of_queues(queues: Sequence[QueueNow], endpoints: Endpoints) -> list[str]:
     needs = []
     for queue in queues:
         if queue.ready is None:
-            needs.append(f"queue {queue.name} does not exist on broker {endpoints.broker}: `pulumi up` creates it")
+            needs.append(
+                f"queue {queue.name} does not exist on broker {endpoints.broker}: `oncall drift` tells what makes it"
+            )
         elif not queue.consumers:
             needs.append(f"nobody consumes {queue.name}: `oncall explain QueueWithoutConsumer {queue.name}`")
         if queue.dead:
