@@ -25,7 +25,16 @@ def test_a_dead_letter_bears_the_id_of_its_event() -> None:
         json.dumps({"id": "x" * 256}).encode(),
         b'{"id": ' + b"[" * 100_000,
     ],
-    ids=["truncated", "no text", "an id that is no text", "a number", "empty", "no object", "longer than AMQP allows", "nested"],
+    ids=[
+        "truncated",
+        "no text",
+        "an id that is no text",
+        "a number",
+        "empty",
+        "no object",
+        "longer than AMQP allows",
+        "nested",
+    ],
 )
 def test_a_body_without_a_usable_id_bears_its_hash(body: bytes) -> None:
     """Two letters that name no event are told apart by what they hold."""
