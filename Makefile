@@ -17,7 +17,7 @@ up: tools ## Bring everything up on this machine, or mend it, and prove that it 
 .PHONY: bring-up
 bring-up:
 	tools/pulumi stack select --create local
-	tools/pulumi up --stack local --refresh --yes --skip-preview
+	tools/pulumi up --stack local --yes --skip-preview
 	$(PYTHON) -m proof
 
 .PHONY: status

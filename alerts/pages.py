@@ -24,7 +24,7 @@ WAYS = (
         "`tail -50 .local/logs/rabbitmq.log`",
         "`kubectl logs --namespace $BROKER_NAMESPACE --selector app.kubernetes.io/component=rabbitmq --tail=50`",
     ),
-    ("apply", "`make up`", "`pulumi up --refresh --diff --stack $STACK`"),
+    ("apply", "`make up`", "`pulumi up --diff --stack $STACK`"),
     (
         "set",
         "`tools/pulumi config set SETTING VALUE --stack local`, then apply",

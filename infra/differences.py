@@ -12,7 +12,7 @@ from infra.rights import Rights
 if TYPE_CHECKING:  # infra/broker_api.py uses this module: see infra/broker.py
     from infra.topology import Object, Topology
 
-MEND = "`pulumi up --refresh` puts it right"
+MEND = "`pulumi up` puts it right"
 # The operator looks at a broker object again when its custom resource changes, not when the broker does.
 OPERATOR_MENDS = (
     "`kubectl -n {namespace} annotate --overwrite queues,bindings,policies,users,permissions,topicpermissions,exchanges"

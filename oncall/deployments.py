@@ -67,12 +67,10 @@ def _deployment(apps: Any, name: str, namespace: str) -> Any:
 
 def _compared(cluster: Cluster, service: Service, found: Any) -> Iterator[Finding]:
     if found is None:
-        yield Finding("deployment", service.name, "missing", "does not exist", "`pulumi up --refresh` makes it")
+        yield Finding("deployment", service.name, "missing", "does not exist", "`pulumi up` makes it")
         return
     live = found.spec.replicas or 0  # the library drops a 0
     if live != service.replicas and service.name not in cluster.autoscaled:
         what = f"has {live} replicas, {service.replicas} are declared: somebody scaled it by hand"
         keep = f"pulumi config set replicas.{service.name} {live}"
-        yield Finding(
-            "deployment", service.name, "different", what, f"`pulumi up --refresh` sets it back; to keep it: {keep}"
-        )
+        yield Finding("deployment", service.name, "different", what, f"`pulumi up` sets it back; to keep it: {keep}")

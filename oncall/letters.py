@@ -135,7 +135,7 @@ def check_reading_is_free(endpoints: Endpoints, queue: Queue) -> None:
     if limit is None or limit >= 0:
         raise Trouble(
             f"queue {queue.dead} has delivery limit {'by default' if limit is None else limit}: looking too often would"
-            " drop a letter; `pulumi up --refresh` puts its policy (no limit) back; nothing was read"
+            " drop a letter; `pulumi up` puts its policy (no limit) back; nothing was read"
         )
 
 

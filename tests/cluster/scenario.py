@@ -157,7 +157,7 @@ class Story:
         self.servers.api.delete(f"policies/%2F/{LAKE.name}")
         named = {f"binding {LAKE.name}/{key}", f"policy {LAKE.name}"}
         self.report.expect("drift after a binding and a policy were removed", named, self.stack.drift())
-        self.report.took("up --refresh brings a removed binding back", self.stack.timed_up("--refresh")[0])
+        self.report.took("up brings a removed binding back", self.stack.timed_up()[0])
         kubectl.run("annotate", POLICIES, "--all", "--overwrite", f"looked-at={time.time():.0f}")
         self._wait("the operator brings a removed policy back", lambda: not self.stack.drift())
 

@@ -43,8 +43,8 @@ class Stack(stacks.Stack):
         return self.folder / "home"
 
     def up(self) -> dict[str, str]:
-        """{resource name: what was done to it}, by `up --refresh`; what the providers said is kept in `said`."""
-        text = self.run("up", "--stack", "local", "--refresh", "--yes", "--skip-preview")
+        """{resource name: what was done to it}, by `up`; what the providers said is kept in `said`."""
+        text = self.run("up", "--stack", "local", "--yes", "--skip-preview")
         self.said.append(text)
         return dict(re.findall(r"^ \S+ +\S+ (\S+) (created|updated|deleted|replaced) \(", text, re.MULTILINE))
 

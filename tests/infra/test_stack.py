@@ -281,10 +281,10 @@ def test_what_was_changed_by_hand_is_seen_and_mended(stack: Stack) -> None:
         "policy/logging_data_lake": "update",
         "user/analytics-service-1": "update",
         "logging-0": "create",
-    } == stack.preview("--refresh")
+    } == stack.preview()
     stack.up()
 
-    assert {} == stack.preview("--refresh")
+    assert {} == stack.preview()
     assert api.get(binding)
     assert policy == api.get(path)
     assert answers(f"{stack.endpoints['services']['logging'][0]}/health/ready")
@@ -314,13 +314,13 @@ def test_what_hands_change_at_the_broker_is_named_by_oncall_drift(stack: Stack) 
         f"queue/{USAGE.dead}": "create",
         f"binding/{USAGE.dead}/{USAGE.name}": "create",
         f"permissions/{reader}": "update",
-    } == stack.preview("--refresh")
+    } == stack.preview()
 
     hiding = {"pattern": f"^{USAGE.name}$", "priority": 50, "apply-to": "all", "definition": {"max-length": 9}}
     api.put("policies/%2F/platform", hiding)
     rows = oncall(file, "drift", "--json").data["drift"]
     assert ("policy", USAGE.name, "hidden") in {(row["kind"], row["name"], row["fault"]) for row in rows}
-    said = stack.run("preview", "--stack", "local", "--refresh", fails=True)
+    said = stack.run("preview", "--stack", "local", fails=True)
     assert f"policy platform (pattern ^{USAGE.name}$, priority 50) hides ours of queue {USAGE.name}" in said
 
     api.delete("policies/%2F/platform")
@@ -336,7 +336,7 @@ def test_a_consumer_that_is_killed_comes_back_by_itself(stack: Stack) -> None:
 
     eventually(lambda: stack.pids()["logging-0"] not in (0, killed), 10)
     eventually(lambda: answers(f"{stack.endpoints['services']['logging'][0]}/health/ready"), 20)
-    assert {} == stack.preview("--refresh")
+    assert {} == stack.preview()
 
 
 @pytest.mark.parametrize("killed", ["everything", "only the supervisor"])
@@ -348,7 +348,7 @@ def test_a_machine_that_was_switched_off_is_mended(stack: Stack, killed: str) ->
 
     assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up())
 
-    assert {} == stack.preview("--refresh")
+    assert {} == stack.preview()
     assert (CONSUMERS | SERVERS) == set(stack.pids())
     assert set() == set(pids) & set(stack.all_pids())
     assert [b"letter"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
@@ -366,7 +366,7 @@ def test_what_is_taken_back_while_everything_is_down_goes(stack: Stack) -> None:
 
     bound = broker_of(stack).api.get("bindings/%2F/e/coder_events/q/logging_data_lake")
     assert ["risk.evaluated"] == [binding["routing_key"] for binding in bound]
-    assert {} == stack.preview("--refresh")
+    assert {} == stack.preview()
 
 
 def test_destroy_ends_every_process_and_leaves_the_data(stack: Stack) -> None:
@@ -384,4 +384,4 @@ def test_destroy_ends_every_process_and_leaves_the_data(stack: Stack) -> None:
 
     assert password != stack.endpoints["management"]["password"]
     assert [b"kept"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
-    assert {} == stack.preview("--refresh")
+    assert {} == stack.preview()

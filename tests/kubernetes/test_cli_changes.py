@@ -48,7 +48,6 @@ def test_a_preview_names_everything_and_makes_nothing(fresh: ClusterStack) -> No
 def test_a_second_run_changes_nothing(stack: ClusterStack) -> None:
     """Neither by what the state says nor by what the cluster says."""
     assert [] == stack.up()
-    assert [] == stack.up("--refresh")
 
 
 def test_a_changed_prefetch_changes_one_deployment_and_nothing_else(stack: ClusterStack) -> None:
@@ -62,16 +61,13 @@ def test_a_changed_prefetch_changes_one_deployment_and_nothing_else(stack: Clust
 
 
 def test_hands_are_mended_and_do_not_break_the_next_up(stack: ClusterStack) -> None:
-    """`kubectl scale` takes the field over; a plain `up` does not look, a refreshing one sets it back."""
+    """`kubectl scale` takes the field over; `up` looks first, and sets it back."""
     stack.scale("logging", 7)
     for version, kind in (("v1", "services"), ("policy/v1", "poddisruptionbudgets")):
         stack.server.request("DELETE", stack.path(version, kind, "logging"))
 
-    assert [] == stack.up()
-    assert 7 == stack.replicas("logging")
-
     assert {LOGGING, Step("create", "Service", "logging"), Step("create", "PodDisruptionBudget", "logging")} == set(
-        stack.up("--refresh")
+        stack.up()
     )
     assert 1 == stack.replicas("logging")
 
@@ -89,7 +85,7 @@ def test_autoscaling_on_and_off_never_ends_a_replica_that_runs(stack: ClusterSta
 
     stack.scale("logging", 5, manager="kube-controller-manager")
     stack.set({"rabbitmq.data_lake.prefetch": "13"})
-    assert LOGGING in stack.up("--refresh")
+    assert LOGGING in stack.up()
     assert 5 == stack.replicas("logging")
 
     stack.unset("autoscaling.logging")
@@ -100,7 +96,7 @@ def test_autoscaling_on_and_off_never_ends_a_replica_that_runs(stack: ClusterSta
     ] == stack.problem()
 
     stack.set({"replicas.logging": "5"})
-    assert ("delete", "ScaledObject") in {step[:2] for step in stack.up("--refresh")}
+    assert ("delete", "ScaledObject") in {step[:2] for step in stack.up()}
     assert 5 == stack.replicas("logging")
 
 
@@ -138,7 +134,7 @@ def test_an_added_key_comes_after_the_pods_and_a_removed_one_goes_before(stack: 
 
 
 def test_a_rollback_after_a_roll_out_that_failed_brings_an_unbound_key_back(stack: ClusterStack) -> None:
-    """It was unbound before the pods, whose change was refused; only a refresh tells the engine that it is gone."""
+    """It was unbound before the pods, whose change was refused; the state alone still names its binding."""
     key = "risk.evaluated"
     bound = {(entry["spec"]["destination"], entry["spec"]["routingKey"]) for entry in stack.objects(*BINDINGS)}
     stack.set({"rabbitmq.ml_audit.bindings": "hitl.approval.requested", "rabbitmq.ml_audit.prefetch": "15"})
@@ -148,11 +144,11 @@ def test_a_rollback_after_a_roll_out_that_failed_brings_an_unbound_key_back(stac
     assert ("logging_ml_audit", key) in bound - left
 
     stack.unset("rabbitmq.ml_audit.bindings", "rabbitmq.ml_audit.prefetch")
-    stack.up("--refresh")
+    stack.up()
 
     now = {(entry["spec"]["destination"], entry["spec"]["routingKey"]) for entry in stack.objects(*BINDINGS)}
     assert bound == now
-    assert [] == stack.up("--refresh")
+    assert [] == stack.up()
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def test_no_secret_is_written_or_printed(stack: ClusterStack, broker: LiveBroker
     ]
     held = in_the_cluster(stack)
     stack.set({"credentials.generation": "2"})
-    said.append(stack.run(*up, "--refresh", *LOUD))
+    said.append(stack.run(*up, *LOUD))
     held |= in_the_cluster(stack)
     (stack.folder / "rendered.yaml").write_text(rendered(stack.folder))
     said.append(stack.destroy())

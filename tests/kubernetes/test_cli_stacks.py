@@ -32,7 +32,7 @@ def test_every_other_stack_becomes_ready_and_a_second_run_changes_nothing(
         entry["metadata"]["name"]: "availableReplicas" in entry["status"]
         for entry in stack.objects(APPS, "deployments")
     }
-    assert [] == stack.up("--refresh")
+    assert [] == stack.up()
 
 
 def test_what_is_missing_is_told_in_one_message_before_anything_is_made(

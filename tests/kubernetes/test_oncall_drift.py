@@ -72,7 +72,7 @@ def test_a_scale_by_hand_is_named(api_server: ApiServer, namespace: str, replica
 
     what = f"deployment logging has {replicas} replicas, 1 are declared: somebody scaled it by hand"
     keep = f"pulumi config set replicas.logging {replicas}"
-    assert [f"{what}: `pulumi up --refresh` sets it back; to keep it: {keep}"] == named(namespace)
+    assert [f"{what}: `pulumi up` sets it back; to keep it: {keep}"] == named(namespace)
 
 
 def test_what_an_autoscaler_decides_is_no_drift(api_server: ApiServer, namespace: str) -> None:
@@ -86,7 +86,7 @@ def test_a_deployment_that_is_gone_is_named(api_server: ApiServer, namespace: st
     """Somebody deleted it."""
     api_server.request("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/logging")
 
-    assert ["deployment logging does not exist: `pulumi up --refresh` makes it"] == named(namespace)
+    assert ["deployment logging does not exist: `pulumi up` makes it"] == named(namespace)
 
 
 def test_a_context_that_does_not_exist_is_told(namespace: str) -> None:

@@ -76,7 +76,7 @@ def test_looking_is_refused_where_it_could_cost_a_letter(oncall: OnCall, stack: 
         stack.broker.api.put(path, policy)
     assert (
         f"oncall: queue {lake.dead} has delivery limit by default: looking too often would drop a letter;"
-        " `pulumi up --refresh` puts its policy (no limit) back; nothing was read\n"
+        " `pulumi up` puts its policy (no limit) back; nothing was read\n"
     ) == refused.err
     eventually(lambda: oncall("dead", "list", lake.name).code == 0, 20)
 

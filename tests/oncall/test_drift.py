@@ -93,7 +93,7 @@ def keep_an_old_user(site: Site) -> None:
     site.api.put("users/logging-7", {"tags": [], "password": "throwaway"})
 
 
-UP = "`pulumi up --refresh` puts it right"
+UP = "`pulumi up` puts it right"
 LAKE, READER = "LAKE", "logging-1"  # the one has a name of its own in every test
 
 
