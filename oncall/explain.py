@@ -178,7 +178,7 @@ def _set(service: Service, required: int, endpoints: Endpoints) -> list[str]:
         return []
     setting = f"replicas.{service.name} {required}"
     if endpoints.kubernetes:
-        return [f"pulumi config set {setting} --stack STACK   # commit it, then: pulumi up --refresh --stack STACK"]
+        return [f"pulumi config set {setting} --stack $STACK   # commit it, then: pulumi up --stack $STACK"]
     return [f"tools/pulumi config set {setting}   # commit it, then: make up"]
 
 

@@ -30,19 +30,27 @@ NO_IMAGE = f"@sha256:{'0' * 64}"  # in the stacks as they are committed
 
 
 def faults(settings: ClusterSettings) -> list[str]:
-    """Everything that is missing; only one sentence where the cluster cannot be asked."""
+    """Everything that is missing, as far as the cluster can be asked."""
+    return [*_image(settings.image), *_in_the_cluster(settings)]
+
+
+def _image(image: str) -> Iterator[str]:
+    if image.endswith(NO_IMAGE):
+        step = "push one, then `make image-digest STACK=...` writes its digest into the stack (docs/image.md)"
+        yield f"image is {image}, which no image has: {step}"
+
+
+def _in_the_cluster(settings: ClusterSettings) -> Iterator[str]:
     patience = client.Configuration()
     patience.retries = False  # each try may take TIMEOUT
     try:
         with config.new_client_from_config(
             context=settings.context or None, client_configuration=patience
         ) as connection:
-            return list(_Cluster(connection, settings).faults())
+            yield from _Cluster(connection, settings).faults()
     except ConfigException as error:
         what, step = f"the kubeconfig does not lead to a cluster ({error})", "pulumi config set kubernetes.context NAME"
-        return [f"{what}: `kubectl config get-contexts` lists what there is; then {step}"]
-    except HTTPError as error:
-        return [f"the cluster stopped answering ({type(error).__name__}): try again, it may be busy"]
+        yield f"{what}: `kubectl config get-contexts` lists what there is; then {step}"
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,15 @@ class _Cluster:
     settings: ClusterSettings
 
     def faults(self) -> Iterator[str]:
-        if self.settings.image.endswith(NO_IMAGE):
-            step = "push one, then `make image-digest STACK=...` writes its digest into the stack (docs/image.md)"
-            yield f"image is {self.settings.image}, which no image has: {step}"
-        if unreachable := self.unreachable():
-            yield unreachable
+        try:
+            yield from self._missing_things()
+        except HTTPError as error:  # at the first question, or later
+            step = "is it running, and are you in its network? `kubectl cluster-info` asks the same"
+            yield f"{self.where} does not answer ({type(error).__name__}): {step}"
+
+    def _missing_things(self) -> Iterator[str]:
+        if refuses := self.refuses():
+            yield refuses
             return
         yield from self.kinds_not_served()
         if gone := self.namespace():
@@ -71,13 +83,9 @@ class _Cluster:
         context = self.settings.context or "kubeconfig's current context"
         return f"the cluster at {self.connection.configuration.host} ({context})"
 
-    def unreachable(self) -> str:
+    def refuses(self) -> str:
         try:
             status, _ = self._ask("GET", "/version")
-        except HTTPError as error:
-            cause = type(error).__name__
-            step = "is it running, and are you in its network? `kubectl cluster-info` asks the same"
-            return f"{self.where} does not answer ({cause}): {step}"
         except ValueError:
             return f"{self.where} does not answer as Kubernetes does: does the address lead to something else?"
         asks = "log in anew; `kubectl auth whoami` asks the same"

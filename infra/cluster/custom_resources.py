@@ -119,12 +119,8 @@ def _user(address: Sequence[str], body: Body) -> Spec:
 
 
 def _permission(address: Sequence[str], body: Body) -> Spec:
-    _, user = address
-    return {"user": user, "vhost": "/", "permissions": dict(body)}
-
-
-def _topic_permission(address: Sequence[str], body: Body) -> Spec:
-    _, user, _ = address
+    """Of a user, on queues and exchanges or on one exchange's keys: the body says which."""
+    _, user, *_ = address
     return {"user": user, "vhost": "/", "permissions": dict(body)}
 
 
@@ -135,7 +131,7 @@ KINDS: Mapping[str, tuple[str, Callable[[Sequence[str], Body], Spec]]] = {
     "bindings": ("Binding", _binding),
     "users": ("User", _user),
     "permissions": ("Permission", _permission),
-    "topic-permissions": ("TopicPermission", _topic_permission),
+    "topic-permissions": ("TopicPermission", _permission),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pulumi
 import pytest
+from urllib3.exceptions import ReadTimeoutError
 
 from catalog import CATALOG
 from infra import preflight
@@ -102,6 +103,35 @@ def test_a_cluster_that_does_not_answer_is_named(api_server: ApiServer, become: 
         (f"the cluster at {address} (kubeconfig's current context) does not answer (NewConnectionError):"
         " is it running, and are you in its network? `kubectl cluster-info` asks the same")
     ] == told(stack("any"))  # fmt: skip
+
+
+def test_a_cluster_that_falls_silent_leaves_what_was_found(
+    namespace: str, api_server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever question it does not answer any more: the same sentence, behind what is known by then."""
+
+    def silent(_: Any) -> str:
+        raise ReadTimeoutError(None, "", "")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checks._Cluster, "namespace", silent)
+    nobody = "registry.example/consumers@sha256:" + "0" * 64
+
+    image, cluster = told(stack(namespace, image=nobody))
+
+    assert image.startswith(f"image is {nobody}")
+    assert cluster.startswith(f"the cluster at {api_server.url} (kubeconfig's current context) does not answer (Read")
+
+
+def test_a_broker_that_nobody_may_look_into_is_told(namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preview that says nothing of it would be taken for one that saw nothing."""
+    heard: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", heard.append)
+
+    assert [] == told(stack(namespace))
+
+    (sentence,) = heard
+    assert sentence.startswith("The broker is not looked into: ")
+    assert all(f"broker.admin_{what}" in sentence for what in ("url", "user", "password"))
 
 
 def test_a_login_that_has_ended_is_told(api_server: ApiServer, become: Any, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from consumers.health import Health, serve
 from consumers.ledger import Run
 from oncall.__main__ import main
 from tests.brokers import LiveBroker
-from tests.oncall.sites import Answered
+from tests.oncall.classic import ARGUMENTS, declare
+from tests.oncall.sites import Answered, Site
 from tests.programs import run as run_program
 from tools import servers
 
@@ -226,3 +227,19 @@ def elsewhere(stack: Stack, tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def site(any_broker: LiveBroker, tmp_path: Path) -> Site:
+    """A broker with the shared exchange, and a classic queue with the name of one of ours, bound to eight keys."""
+    made = Site.on(any_broker, tmp_path)
+    declare(made, ARGUMENTS)
+    return made
+
+
+@pytest.fixture
+def on_default(broker: LiveBroker, tmp_path: Path) -> Site:
+    """The same on the default broker, for what does not depend on a version."""
+    made = Site.on(broker, tmp_path)
+    declare(made, ARGUMENTS)
+    return made

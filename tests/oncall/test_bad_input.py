@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from oncall.__main__ import main
-from oncall.endpoints import HOW, load
+from oncall.endpoints import BROKER, HOW, load
 from oncall.trouble import Trouble
 from tools import servers
 
@@ -36,6 +36,16 @@ def test_the_option_wins_over_the_variable_over_the_folder(tmp_path: Path, monke
     assert refused("option", {"ONCALL_ENDPOINTS": "variable"}).startswith("option does not exist")
     assert refused(None, {"ONCALL_ENDPOINTS": "variable"}).startswith("variable does not exist")
     assert refused(None, {}).startswith(".local/endpoints.json does not exist")
+
+
+def test_a_file_without_an_administrator_asks_for_one(tmp_path: Path) -> None:
+    """A stack whose settings name none leaves the place empty; the broker would only say that nobody is refused."""
+    file = tmp_path / "endpoints.json"
+    nobody = {"url": "http://b:15672", "user": "", "password": ""}
+    file.write_text(json.dumps({"amqp": "amqp://b:5672/%2F", "management": nobody}))
+
+    with pytest.raises(Trouble, match=r"management names no user: .* write `user` and `password` of one who may look"):
+        load(str(file), {}, BROKER)
 
 
 def test_a_file_that_is_no_endpoints_names_every_fault(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,20 @@ def test_a_queue_that_falls_behind_is_explained(oncall: OnCall, stack: Any) -> N
         ),
         f"tools/pulumi config set replicas.logging {most}   # commit it, then: make up",
     ] == _rounded(answer.data["next"])
+
+
+def test_on_kubernetes_the_change_is_one_of_the_stack(oncall: OnCall, stack: Any, tmp_path: Path) -> None:
+    """There `make up` would start another stack on the reader's own machine."""
+    file, most = tmp_path / "endpoints.json", stack.catalog.service("logging").most_replicas
+    file.write_text(json.dumps({**json.loads(stack.file.read_text()), "kubernetes": {"namespace": "bi-risk"}}))
+
+    answer = oncall("explain", "QueueWillNotDrainInTime", stack.catalog.queue_of("lake").name, "--json", endpoints=file)
+
+    setting = f"replicas.logging {most}"
+    assert (
+        f"pulumi config set {setting} --stack $STACK   # commit it, then: pulumi up --stack $STACK"
+        == answer.data["next"][-1]
+    )
 
 
 def _rounded(steps: list[str]) -> list[str]:
