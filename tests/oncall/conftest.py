@@ -230,16 +230,22 @@ def elsewhere(stack: Stack, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def site(any_broker: LiveBroker, tmp_path: Path) -> Site:
+def site(any_broker: LiveBroker, tmp_path: Path) -> Iterator[Site]:
     """A broker with the shared exchange, and a classic queue with the name of one of ours, bound to eight keys."""
-    made = Site.on(any_broker, tmp_path)
-    declare(made, ARGUMENTS)
-    return made
+    with Site.on(any_broker, tmp_path) as made:
+        declare(made, ARGUMENTS)
+        yield made
 
 
 @pytest.fixture
-def on_default(broker: LiveBroker, tmp_path: Path) -> Site:
-    """The same on the default broker, for what does not depend on a version."""
-    made = Site.on(broker, tmp_path)
-    declare(made, ARGUMENTS)
-    return made
+def bare(broker: LiveBroker, tmp_path: Path) -> Iterator[Site]:
+    """The default broker, without any queue of ours."""
+    with Site.on(broker, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def on_default(bare: Site) -> Site:
+    """As `site` on the default broker, for what does not depend on a version."""
+    declare(bare, ARGUMENTS)
+    return bare

@@ -47,7 +47,9 @@ class Site:
     file: Path
 
     @classmethod
-    def on(cls, broker: LiveBroker, folder: Path, **more: Any) -> Site:
+    @contextmanager
+    def on(cls, broker: LiveBroker, folder: Path, **more: Any) -> Iterator[Site]:
+        """Taken away at the end: a queue that is full or hidden by a policy would spoil what others publish."""
         names = {f"{queue.setting}.queue": f"{queue.name}_{uuid.uuid4().hex[:6]}" for queue in CATALOG.queues}
         api = broker.api
         endpoints = {
@@ -58,7 +60,9 @@ class Site:
         }
         file = folder / "endpoints.json"
         file.write_text(json.dumps(endpoints))
-        return cls(broker, resolve(CATALOG, names), file)
+        site = cls(broker, resolve(CATALOG, names), file)
+        yield site
+        site.remove()
 
     @property
     def api(self) -> Api:
@@ -79,6 +83,14 @@ class Site:
                 self.api.delete(f"users/{user['name']}")
         for entry in self.wanted.objects:
             put(self.api, entry.path, entry.body, "throwaway" if entry.owner else "")
+
+    def remove(self) -> None:
+        """Every queue and policy that carries one of the site's names; the exchange is shared."""
+        names = [queue.name for queue in self.catalog.queues]
+        for kind in ("queues", "policies", "operator-policies", "exchanges"):
+            for row in self.api.get(f"{kind}/%2F"):
+                if any(name in row["name"] for name in names):
+                    self.api.delete(f"{kind}/%2F/{row['name']}")
 
     def take(self, queue: str) -> list[tuple[Any, Any, bytes]]:
         """Everything in a queue, taken off it: (method, properties, body)."""

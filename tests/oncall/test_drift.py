@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,14 @@ pytestmark = [pytest.mark.servers, pytest.mark.broker]
 
 
 @pytest.fixture
-def site(any_broker: LiveBroker, tmp_path: Path) -> Site:
+def site(any_broker: LiveBroker, tmp_path: Path) -> Iterator[Site]:
     """A stack just made, in which nothing differs."""
-    made = Site.on(any_broker, tmp_path)
-    made.make()
-    quiet = made.oncall("drift")
-    assert (0, f"No drift: broker {made.broker.url.split('@')[1].split('/')[0]} holds what the catalog declares\n") == (
-        quiet.code,
-        quiet.out,
-    ), quiet
-    return made
+    with Site.on(any_broker, tmp_path) as made:
+        made.make()
+        quiet = made.oncall("drift")
+        host = made.broker.url.split("@")[1].split("/")[0]
+        assert (0, f"No drift: broker {host} holds what the catalog declares\n") == (quiet.code, quiet.out), quiet
+        yield made
 
 
 def reader(site: Site) -> str:

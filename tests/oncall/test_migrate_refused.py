@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pika
@@ -15,7 +14,7 @@ from oncall.adoption import Adoption
 from oncall.endpoints import BROKER, load
 from oncall.steps import next_step
 from oncall.trouble import Trouble
-from tests.brokers import LiveBroker, eventually
+from tests.brokers import eventually
 from tests.oncall.classic import ARGUMENTS, audit, declare, fill, kind, traces
 from tests.oncall.sites import Site, ids
 
@@ -39,17 +38,16 @@ def test_consumers_are_named_before_anything_changes(on_default: Site) -> None:
 
 
 @pytest.mark.parametrize("argument", ["x-max-length", "x-max-length-bytes", "x-message-ttl", "x-expires"])
-def test_a_queue_that_gives_events_up_is_left_alone(broker: LiveBroker, tmp_path: Path, argument: str) -> None:
+def test_a_queue_that_gives_events_up_is_left_alone(bare: Site, argument: str) -> None:
     """With its consumers stopped it would drop events, so nobody promises anything; another name is the way out."""
-    site = Site.on(broker, tmp_path)
-    declare(site, {argument: 600_000})
-    queue = audit(site)
+    declare(bare, {argument: 600_000})
+    queue = audit(bare)
 
-    answer = site.oncall("migrate", queue.name, "--yes")
+    answer = bare.oncall("migrate", queue.name, "--yes")
 
     assert (1, True) == (answer.code, f"by itself (its argument {argument} 600000)" in answer.out), answer
     assert f"pulumi config set {queue.setting}.queue ANOTHER-NAME" in answer.out
-    assert [] == traces(site)
+    assert [] == traces(bare)
 
 
 def test_a_limit_by_policy_counts_too(on_default: Site) -> None:
@@ -169,41 +167,38 @@ def operator_policy(site: Site, name: str, body: dict[str, Any]) -> Iterator[Non
 
 
 @pytest.mark.parametrize("more", [{"auto_delete": True}, {"durable": False, "auto_delete": True}])
-def test_a_queue_that_passes_by_itself_is_refused(broker: LiveBroker, tmp_path: Path, more: dict[str, Any]) -> None:
+def test_a_queue_that_passes_by_itself_is_refused(bare: Site, more: dict[str, Any]) -> None:
     """Its end is somebody's intention, and nothing in it is meant to stay."""
-    site = Site.on(broker, tmp_path)
-    declare(site, {}, **more)
+    declare(bare, {}, **more)
 
-    answer = site.oncall("migrate", audit(site).name, "--yes")
+    answer = bare.oncall("migrate", audit(bare).name, "--yes")
 
-    assert (1, True) == (answer.code, f"{audit(site).name} is auto-delete" in answer.out), answer
+    assert (1, True) == (answer.code, f"{audit(bare).name} is auto-delete" in answer.out), answer
 
 
-def test_an_exclusive_queue_is_refused(broker: LiveBroker, tmp_path: Path) -> None:
+def test_an_exclusive_queue_is_refused(bare: Site) -> None:
     """It belongs to a connection, and goes with it."""
-    site = Site.on(broker, tmp_path)
-    channel = site.broker.channel()
-    channel.queue_declare(audit(site).name, exclusive=True)
+    channel = bare.broker.channel()
+    channel.queue_declare(audit(bare).name, exclusive=True)
 
-    answer = site.oncall("migrate", audit(site).name, "--dry-run")
+    answer = bare.oncall("migrate", audit(bare).name, "--dry-run")
 
     channel.connection.close()
-    assert (1, True) == (answer.code, f"{audit(site).name} is exclusive" in answer.out), answer
+    assert (1, True) == (answer.code, f"{audit(bare).name} is exclusive" in answer.out), answer
 
 
-def test_what_makes_no_sense_is_refused(broker: LiveBroker, tmp_path: Path) -> None:
+def test_what_makes_no_sense_is_refused(bare: Site) -> None:
     """A name that is not ours, a queue that is not there, a queue that is right already, and nobody to ask."""
-    site = Site.on(broker, tmp_path)
-    queue = audit(site)
+    queue = audit(bare)
 
-    assert "queue 'nobody' does not exist" in site.oncall("migrate", "nobody", "--yes").err
-    assert f"queue '{queue.dead}' does not exist: did you mean" in site.oncall("migrate", queue.dead, "--yes").err
-    assert f"queue {queue.name} does not exist on broker" in site.oncall("migrate", queue.name, "--yes").err
-    declare(site, {})
-    assert "Nobody is here to agree: add --step (only this) or --yes" in site.oncall("migrate", queue.name).err
-    site.api.delete(f"queues/%2F/{queue.name}")
-    site.make()
-    right = site.oncall("migrate", queue.name, "--yes")
+    assert "queue 'nobody' does not exist" in bare.oncall("migrate", "nobody", "--yes").err
+    assert f"queue '{queue.dead}' does not exist: did you mean" in bare.oncall("migrate", queue.dead, "--yes").err
+    assert f"queue {queue.name} does not exist on broker" in bare.oncall("migrate", queue.name, "--yes").err
+    declare(bare, {})
+    assert "Nobody is here to agree: add --step (only this) or --yes" in bare.oncall("migrate", queue.name).err
+    bare.api.delete(f"queues/%2F/{queue.name}")
+    bare.make()
+    right = bare.oncall("migrate", queue.name, "--yes")
     assert (0, True) == (right.code, f"{queue.name} is a quorum queue, and nothing is left to do" in right.out)
-    back = site.oncall("migrate", queue.name, "--rollback", "--yes")
+    back = bare.oncall("migrate", queue.name, "--rollback", "--yes")
     assert (2, True) == (back.code, "nothing is to be rolled back" in back.err)

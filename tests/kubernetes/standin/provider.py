@@ -147,16 +147,19 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             return manifest
         force = manifest["metadata"].get("annotations", {}).get("pulumi.com/patchForce") == "true"
         live = self.cluster.apply(manifest, force=force, preview=request.preview)
-        if request.preview or os.environ.get("STANDIN_AWAIT") == "off":
-            return live
-        return self.cluster.wait(manifest, request.timeout or USUAL_TIMEOUT)
+        return live if request.preview else self._awaited(live, manifest, request.timeout or USUAL_TIMEOUT)
+
+    def _awaited(self, live: dict[str, Any], manifest: dict[str, Any], timeout: float) -> dict[str, Any]:
+        return live if os.environ.get("STANDIN_AWAIT") == "off" else self.cluster.wait(manifest, timeout)
 
     @told
-    def Read(self, request: Any, _context: grpc.ServicerContext) -> provider_pb2.ReadResponse:
+    def Read(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.ReadResponse:
         inputs = _dict(request.inputs)
         live = self.cluster.get(plain(inputs))
         if live is None:
             return provider_pb2.ReadResponse()
+        with _kept(context, request.id, inputs):
+            live = self._awaited(live, plain(inputs), timeout=0)
         seen = dict(live)
         if "stringData" in inputs:  # is only ever written, and comes back as data
             seen["stringData"] = {key: b64decode(value).decode() for key, value in live.get("data", {}).items()}
