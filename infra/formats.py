@@ -135,17 +135,20 @@ def destinations(value: str) -> tuple[Destination, ...]:
     found = _json(value)
     if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
         raise ValueError(f"is {value!r}: give a list of CIDR:PORT, such as 20.60.0.0/16:443")
-    return tuple(_destination(entry) for entry in found)
+    read = [(entry, _destination(entry)) for entry in found]
+    if wrong := [entry for entry, made in read if made is None]:
+        raise ValueError(f"has {', '.join(map(repr, wrong))}: give CIDR:PORT, host bits zero, such as 20.60.0.0/16:443")
+    return tuple(made for _, made in read if made)
 
 
-def _destination(value: str) -> Destination:
+def _destination(value: str) -> Destination | None:
     network, _, port = value.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"has {value!r}: give CIDR:PORT, such as 20.60.0.0/16:443")
+        return None
     try:
         return Destination(cidr(network), int(port))
     except ValueError:
-        raise ValueError(f"has {value!r}: give CIDR:PORT with host bits zero, such as 20.60.0.0/16:443") from None
+        return None
 
 
 def labels(value: str) -> dict[str, str]:

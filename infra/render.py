@@ -46,13 +46,25 @@ _Dumper.add_representer(
 )
 
 
+class _Texts(yaml.BaseLoader):
+    """Every value as the text that it is in the file; a key that is given twice is a fault, and not its last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(stack: str, root: Path = ROOT) -> Settings:
     """The settings of a stack as its file has them, a placeholder for each secret. Raises RenderError, BadSettings."""
     file = root / f"Pulumi.{stack}.yaml"
     if not file.exists():
         raise RenderError(f"there is no {file.name}: the stacks are {', '.join(_stacks(root))}")
-    project = yaml.load(_text(root / "Pulumi.yaml"), yaml.BaseLoader)["name"]  # noqa: S506 - yields only text
-    config = (yaml.load(_text(file), yaml.BaseLoader) or {}).get("config", {})  # noqa: S506
+    project = _read(root / "Pulumi.yaml")["name"]
+    config = _read(file).get("config", {})
     own = {key.removeprefix(f"{project}:"): value for key, value in config.items() if key.startswith(f"{project}:")}
     values = {key: _value(key, value) for key, value in own.items()}
     return settings.parse(values, {key for key in own if _is_secret(own[key])}, stack=stack, root=root)
@@ -173,8 +185,15 @@ def _stacks(root: Path) -> list[str]:
     return sorted(file.name.split(".")[1] for file in root.glob("Pulumi.*.yaml"))
 
 
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8")
+def _read(file: Path) -> dict[str, Any]:
+    """Raises RenderError, with line and column, for what is no YAML or no object."""
+    try:
+        found = yaml.load(file.read_text(encoding="utf-8"), _Texts) or {}  # noqa: S506 - yields only text
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RenderError(f"{file.name} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise RenderError(f"{file.name} holds {type(found).__name__} instead of an object with `config:`")
+    return found
 
 
 def _is_secret(value: Any) -> bool:
@@ -202,6 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _do(options)
     except (RenderError, pulumi.RunError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{options.into} cannot be written: {error.strerror} ({error.filename})", file=sys.stderr)
         return 1
     return 0
 

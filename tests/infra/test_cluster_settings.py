@@ -47,7 +47,7 @@ BY_DIGEST = "give NAME@sha256:DIGEST, 64 hexadecimal digits, as a push prints it
 AMQP = "give amqp://HOST:5672/%2F"
 HTTP = "give http://HOST:15672"
 NETWORK = "give a network such as 10.1.2.0/24, its host bits zero"
-EGRESS = "give CIDR:PORT, such as 20.60.0.0/16:443"
+EGRESS = "give CIDR:PORT, host bits zero, such as 20.60.0.0/16:443"
 WHOLE = "copy the whole connection string of the storage account (Azure portal, Access keys)"
 LABEL = "it is text of at most 63 letters, digits, '-', '_', '.'"
 WAYS = (
@@ -150,8 +150,8 @@ BAD = [
     ("network.egress", '["20.60.0.0/16:0"]', f"network.egress has '20.60.0.0/16:0': {EGRESS}"),
     (
         "network.egress",
-        '["20.60.0.1/16:443"]',
-        "network.egress has '20.60.0.1/16:443': give CIDR:PORT with host bits zero, such as 20.60.0.0/16:443",
+        '["20.60.0.1/16:443", "10.0.0.0/8:443", "nowhere"]',
+        f"network.egress has '20.60.0.1/16:443', 'nowhere': {EGRESS}",
     ),
     ("network.broker", "10.1.2.3/24", f"network.broker is '10.1.2.3/24': {NETWORK}"),
     ("replicas.logging", "7", "replicas.logging is 7: it is 1 to 6 (`most_replicas` in catalog/services.py)"),

@@ -114,6 +114,35 @@ def test_an_unknown_stack_is_told_which_there_are(folder: Path) -> None:
         render.load("prd", with_stack(folder))
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            "config:\n  consumer-scaling:image: a\n  consumer-scaling:image: b\n",
+            "image is given twice.*line 3, column 3",
+        ),
+        ("config: [\n", "cannot be read: .*line 2, column 1"),
+        ("- config\n", "holds list instead of an object"),
+    ],
+    ids=["twice", "no YAML", "no object"],
+)
+def test_a_file_that_nobody_can_mean_is_told_with_its_place(folder: Path, text: str, fault: str) -> None:
+    """The last of two values would win in silence."""
+    with_stack(folder)
+    (folder / "Pulumi.test.yaml").write_text(text)
+
+    with pytest.raises(render.RenderError, match=f"(?s)^Pulumi.test.yaml .*{fault}"):
+        render.load("test", folder)
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file in its place, for instance."""
+    (tmp_path / "taken").write_text("")
+
+    assert 1 == render.main(["dev", "--into", str(tmp_path / "taken")])
+    assert f"{tmp_path / 'taken'} cannot be written: File exists" in capsys.readouterr().err
+
+
 def test_a_stack_of_this_machine_has_nothing_to_render(capsys: pytest.CaptureFixture[str]) -> None:
     assert 1 == render.main(["local"])
     assert (
