@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pika
 
@@ -29,6 +30,17 @@ class LiveBroker:
         wanted = topology(catalog, Capabilities.of(self.version))
         for entry in (*wanted.exchanges, *wanted.queues, *wanted.policies, *wanted.dead_bindings, *wanted.bindings):
             put(self.api, entry.path, entry.body, "")
+
+    def clear(self) -> None:
+        """Back to an empty broker, but for the administrator."""
+        for kind in ("queues", "exchanges", "policies", "operator-policies"):
+            for row in self.api.get(f"{kind}/%2F"):
+                if row["name"] and not row["name"].startswith("amq."):
+                    self.api.delete(f"{kind}/%2F/{quote(row['name'], safe='')}")
+        for kind, kept in (("users", self.api.user), ("vhosts", "/")):
+            for row in self.api.get(kind):
+                if row["name"] != kept:
+                    self.api.delete(f"{kind}/{quote(row['name'], safe='')}")
 
     def channel(self) -> Any:
         """A blocking channel whose publishes return only when confirmed."""

@@ -18,6 +18,8 @@ from tools import servers
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 
+BROKERS = pytest.StashKey[list[LiveBroker]]()
+
 
 @contextmanager
 def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
@@ -35,17 +37,27 @@ def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
         yield LiveBroker(version, url, api)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_new(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a module leaves on the session's brokers goes with it: the next one may be any other."""
+    yield
+    for running in request.session.stash.get(BROKERS, []):
+        running.clear()
+
+
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBroker]:
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBroker]:
     """The default broker."""
     with live_broker(tmp_path_factory.mktemp("broker"), "4.3") as running:
+        request.session.stash.setdefault(BROKERS, []).append(running)
         yield running
 
 
 @pytest.fixture(scope="session")
-def oldest_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBroker]:
+def oldest_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveBroker]:
     """The oldest broker that is supported."""
     with live_broker(tmp_path_factory.mktemp("oldest"), "4.0") as running:
+        request.session.stash.setdefault(BROKERS, []).append(running)
         yield running
 
 

@@ -105,9 +105,9 @@ def catalog() -> Catalog:
     return resolve(CATALOG, RENAMED)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(broker: LiveBroker, catalog: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Servers for all commands, alive for the session."""
+    """Servers for the commands of a module; what Prometheus has recorded ends when they start, and would grow old."""
     home = tmp_path_factory.mktemp("stack")
     broker.prepare(catalog)
     ports = servers.free_ports(3)

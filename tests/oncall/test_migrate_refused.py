@@ -184,6 +184,7 @@ def test_an_exclusive_queue_is_refused(bare: Site) -> None:
     answer = bare.oncall("migrate", audit(bare).name, "--dry-run")
 
     channel.connection.close()
+    eventually(lambda: bare.api.get(f"queues/%2F/{audit(bare).name}") is None)
     assert (1, True) == (answer.code, f"{audit(bare).name} is exclusive" in answer.out), answer
 
 

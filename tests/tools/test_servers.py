@@ -44,7 +44,9 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 @contextmanager
 def _channel(server: Server) -> Iterator[Any]:
     credentials = pika.PlainCredentials("admin", "s3cret")
-    parameters = pika.ConnectionParameters(LOOPBACK, server.ports[0], credentials=credentials)
+    parameters = pika.ConnectionParameters(
+        LOOPBACK, server.ports[0], credentials=credentials, connection_attempts=5, retry_delay=1
+    )
     with pika.BlockingConnection(parameters) as connection:
         yield connection.channel()
 
