@@ -58,6 +58,11 @@ def test_names_are_names_to_kubernetes_and_different_ones() -> None:
     assert len(made) == len({(entry.kind, entry.name) for entry in made})
 
 
+def test_no_field_is_one_that_the_operator_drops() -> None:
+    """It writes objects back without what is false, zero or empty; a refresh would find each of them changed."""
+    assert [] == [(made.kind, key) for made in built().values() for key, value in made.spec.items() if not value]
+
+
 def test_what_may_change_keeps_its_name() -> None:
     """A limit, a right: the operator updates these where they are."""
     faster = replace(FIXED, queues=tuple(replace(queue, delivery_limit=99) for queue in FIXED.queues))
