@@ -40,9 +40,8 @@ def manifest(wanted: Object, reference: Body) -> Manifest:
     """What the operator reads; `reference` is the `rabbitmqClusterReference`.
 
     The operator never changes what an object is called and where it is, nor a queue or exchange at all. So a name ends
-    in a hash of what is fixed: another object is made before the one that it replaces is deleted. It also writes objects
-    back without the fields that are false, zero or empty, which are its defaults: given, they would look lost to every
-    refresh.
+    in a hash of what is fixed: another object is made before the one that it replaces is deleted. It writes objects
+    back without fields that are false, zero or empty, its defaults: given, they would look lost to every refresh.
     Source: messaging topology operator v1.20, API reference and validating webhooks.
     """
     folder, *address = wanted.path.split("/")
