@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import random
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -81,6 +82,7 @@ class Proxy:
         self._host, self._port = str(address.hostname), int(address.port or 0)
         self._tls = ssl._create_unverified_context() if address.scheme == "https" else None  # an emulator's own
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -88,11 +90,27 @@ class Proxy:
 
     async def serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         """One connection of a client, for as long as both sides want it."""
-        with suppress(OSError, EOFError, asyncio.IncompleteReadError):
+        task = asyncio.current_task()
+        assert task
+        self._serving.add(task)
+        try:
             while request := await _read(client):
                 if not await self._answer(request, answer):
                     break
-        answer.close()
+        except (OSError, EOFError):
+            self.seen["client left"] += 1
+        finally:
+            answer.close()
+            self._serving.discard(task)
+
+    async def close(self) -> None:
+        """End every connection, of both sides."""
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        for _, writer in self._idle:
+            writer.close()
+        await asyncio.sleep(0.05)  # sockets close some turns of the loop later
 
     async def _answer(self, request: Message, answer: asyncio.StreamWriter) -> bool:
         """False when the connection has to be closed."""
@@ -186,31 +204,22 @@ def _refusal(status: bytes, *headers: tuple[bytes, bytes]) -> bytes:
 @contextmanager
 def proxied(upstream: str, seed: int) -> Iterator[Proxy]:
     """A proxy before a sink, on a port of its own, in a thread of its own."""
-    proxy, loop, ready = Proxy(upstream, seed), asyncio.new_event_loop(), threading.Event()
+    proxy, loops = Proxy(upstream, seed), queue.Queue[asyncio.AbstractEventLoop]()
+    ended = asyncio.Event()
 
     async def main() -> None:
         server = await asyncio.start_server(proxy.serve, LOOPBACK, 0, limit=LONGEST_HEAD)
         proxy.port = server.sockets[0].getsockname()[1]
-        ready.set()
+        loops.put(asyncio.get_running_loop())
+        await ended.wait()
+        server.close()
+        await proxy.close()
 
-    def turn() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(main())
-        loop.run_forever()
-
-    thread = threading.Thread(target=turn, name=f"proxy of {upstream}", daemon=True)
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name=f"proxy of {upstream}", daemon=True)
     thread.start()
-    ready.wait(10)
+    loop = loops.get(timeout=10)
     try:
         yield proxy
     finally:
-        loop.call_soon_threadsafe(_end, loop)
+        loop.call_soon_threadsafe(ended.set)
         thread.join(10)
-        loop.close()
-
-
-def _end(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what is left, give it a turn to close its sockets, and stop."""
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.call_later(0.1, loop.stop)

@@ -12,7 +12,7 @@ from azure.cosmos import CosmosClient, PartitionKey
 from azure.storage.blob import ContainerClient
 
 import tools
-from catalog import CATALOG, Service, environment
+from catalog import CATALOG, Catalog, Service, environment
 from catalog.broker import Capabilities
 from infra.broker_api import Api, put
 from infra.topology import topology, user_of
@@ -26,16 +26,18 @@ ADMIN, PASSWORD = "admin", "throwaway"
 
 
 class Stand:
-    """Everything a service needs, with the catalog's defaults and ports of its own."""
+    """Everything a service needs, by the defaults of a catalog, on ports of its own; `conf` is told to the broker too."""
 
-    def __init__(self, home: Path, ending: ExitStack, version: str = "4.3") -> None:
-        self.home, self._ending, self.catalog, self.version = home, ending, CATALOG, version
+    def __init__(
+        self, home: Path, ending: ExitStack, version: str = "4.3", *, catalog: Catalog = CATALOG, conf: str = ""
+    ) -> None:
+        self.home, self._ending, self.catalog, self.version = home, ending, catalog, version
         amqp, management, prometheus, dist, epmd, blobs, cosmos, *own = servers.free_ports(7 + len(CATALOG.services))
         ports = BrokerPorts(amqp, management, prometheus, dist, epmd)
         self.ports = dict(zip((service.name for service in CATALOG.services), own, strict=True))
         self.amqp = f"amqp://{ADMIN}:{PASSWORD}@{LOOPBACK}:{amqp}/%2F"
         self.api = Api(f"http://{LOOPBACK}:{management}", self.amqp, ADMIN, PASSWORD)
-        self._broker = servers.rabbitmq(home, ports=ports, user=ADMIN, password=PASSWORD, version=version)
+        self._broker = servers.rabbitmq(home, ports=ports, user=ADMIN, password=PASSWORD, version=version, conf=conf)
         account, key = tools.emulator_account(), tools.emulator_key("azurite")
         self.blobs = (
             f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
@@ -49,7 +51,7 @@ class Stand:
             alertmanager="",
             cosmos=Account(f"https://{LOOPBACK}:{cosmos}", tools.emulator_key("cosmos"), CATALOG.database),
             services={name: [f"http://{LOOPBACK}:{port}"] for name, port in self.ports.items()},
-            catalog=CATALOG,
+            catalog=catalog,
         )
         self._run(servers.epmd(home, epmd, version=version))
         self._run(servers.azurite(home / "azurite", blobs))
@@ -64,6 +66,13 @@ class Stand:
         self._broker_process.send_signal(how)
         self._broker_process.wait(timeout=30)
         self._broker_process = self._run(self._broker)
+
+    @property
+    def broker_pid(self) -> int:
+        return self._broker_process.pid
+
+    def rabbitmqctl(self, *arguments: str) -> str:
+        return servers.rabbitmqctl(self._broker, *arguments)
 
     def start(self, service: str, **environment: str) -> subprocess.Popen[bytes]:
         """A consumer process of a service, told some things otherwise; the stand kills it if nobody did before."""
