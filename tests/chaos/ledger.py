@@ -124,7 +124,7 @@ def _arrived(unsure: Sequence[Message], places: frozenset[str]) -> Iterator[Mess
 def account(
     catalog: Catalog, published: Published, lake: Lake, before: Seen, after: Seen, heard: Sequence[Envelope] = ()
 ) -> Account:
-    """Compare every sink, every dead-letter queue and the outcomes heard with what was confirmed, content by content."""
+    """Compare all sinks, dead-letter queues and the outcomes heard with what was confirmed, content by content."""
     plan = published.plan(catalog, after)
     ledgers = [sink(plan, queue, lake, before, after) for queue in catalog.queues]
     ledgers += [

@@ -1,4 +1,4 @@
-"""A fault proxy between consumers and one sink: HTTP in, HTTP out, and what goes wrong in between is told by `Weather`."""
+"""A fault proxy between consumers and one sink: HTTP in, HTTP out, and what goes wrong is told by `Weather`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Message(NamedTuple):
         return next((value for key, value in self.headers if key.lower() == name), b"")
 
     def encoded(self, *, bodiless: bool = False) -> bytes:
-        """With its length said anew, since the body was read in full; `bodiless` keeps what the answer to a HEAD says."""
+        """With its length said anew, since the body was read in full; `bodiless` keeps what a HEAD was told."""
         kept = [
             (key, value)
             for key, value in self.headers

@@ -20,13 +20,13 @@ class Sink(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     held: dict[str, bytes]
 
-    def do_PUT(self) -> None:  # noqa: N802 - the library's name, as below
+    def do_PUT(self) -> None:
         self.held[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(201)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         body = self.held[self.path]
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
@@ -34,7 +34,7 @@ class Sink(BaseHTTPRequestHandler):
         for part in (body[:3], body[3:], b""):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.held[self.path])))
         self.end_headers()

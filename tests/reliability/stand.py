@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
@@ -23,13 +24,20 @@ from tools import servers
 from tools.servers import LOOPBACK, BrokerPorts, Server, running
 
 ADMIN, PASSWORD = "admin", "throwaway"
+QUICK = {
+    "conf": "collect_statistics_interval = 500",  # ms, as the next
+    "advanced": "[{rabbit, [{quorum_tick_interval, 500}, {channel_tick_interval, 1000}]}].",
+}
 
 
 class Stand:
-    """Everything a service needs, by the defaults of a catalog, on ports of its own; `conf` is told to the broker too."""
+    """Everything a service needs, by the defaults of a catalog, on ports of its own.
+
+    `quick`: the management API is half a second behind, and not five.
+    """
 
     def __init__(
-        self, home: Path, ending: ExitStack, version: str = "4.3", *, catalog: Catalog = CATALOG, conf: str = ""
+        self, home: Path, ending: ExitStack, version: str = "4.3", *, catalog: Catalog = CATALOG, quick: bool = False
     ) -> None:
         self.home, self._ending, self.catalog, self.version = home, ending, catalog, version
         amqp, management, prometheus, dist, epmd, blobs, cosmos, *own = servers.free_ports(7 + len(CATALOG.services))
@@ -37,7 +45,9 @@ class Stand:
         self.ports = dict(zip((service.name for service in CATALOG.services), own, strict=True))
         self.amqp = f"amqp://{ADMIN}:{PASSWORD}@{LOOPBACK}:{amqp}/%2F"
         self.api = Api(f"http://{LOOPBACK}:{management}", self.amqp, ADMIN, PASSWORD)
-        self._broker = servers.rabbitmq(home, ports=ports, user=ADMIN, password=PASSWORD, version=version, conf=conf)
+        self._broker = servers.rabbitmq(
+            home, ports=ports, user=ADMIN, password=PASSWORD, version=version, **(QUICK if quick else {})
+        )
         account, key = tools.emulator_account(), tools.emulator_key("azurite")
         self.blobs = (
             f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
@@ -74,11 +84,13 @@ class Stand:
     def rabbitmqctl(self, *arguments: str) -> str:
         return servers.rabbitmqctl(self._broker, *arguments)
 
-    def start(self, service: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, service: str, program: Sequence[str] = ("-m", "consumers"), **environment: str
+    ) -> subprocess.Popen[bytes]:
         """A consumer process of a service, told some things otherwise; the stand kills it if nobody did before."""
         log = self._ending.enter_context((self.home / f"{service}.log").open("ab"))
         process = subprocess.Popen(
-            [sys.executable, "-m", "consumers", service],
+            [sys.executable, *program, service],
             env={**self._environment(CATALOG.service(service)), **environment},
             stdout=log,
             stderr=log,

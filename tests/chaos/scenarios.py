@@ -1,0 +1,21 @@
+"""The lines of the table, in the order of their numbers."""
+
+from __future__ import annotations
+
+from tests.chaos import brokers, jobs, traffic
+from tests.chaos.campaign import Scenario
+
+BOTH = ("4.3", "4.0")
+
+SCENARIOS = (
+    Scenario(1, "kills, cut connections and failing sinks", traffic.kills, BOTH),
+    Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled),
+    Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False),
+    Scenario(7, "broker restarts", brokers.restarted),
+    Scenario(8, "broker memory alarm", brokers.alarmed, small=False),
+    Scenario(9, "SIGTERM under load", traffic.terminated),
+    Scenario(10, "batch runs killed anywhere", jobs.killed, small=False),
+    Scenario(12, "redelivered after midnight", traffic.midnight),
+    Scenario(13, "the same trigger twice, at once", jobs.twice),
+    Scenario(15, "scaled and rolled under load", traffic.scaled),
+)
