@@ -56,6 +56,10 @@ test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled,
 	@python3 -m tools --cluster
 	$(PYTHON) -m tests.cluster
 
+.PHONY: chaos
+chaos: tools ## Disturb everything and count what is lost or doubled; SEED=7, SCALE=0.02 for a small one, ONLY=1,5
+	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) $(if $(ONLY),--only $(ONLY))
+
 .PHONY: generate
 generate: ## Write rules.yaml, the renders of every stack and the generated tables of the pages anew
 	$(PYTHON) -m alerts

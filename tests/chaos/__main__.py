@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sys
 import time
+import warnings
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -30,6 +31,7 @@ def main() -> int:
     only = {int(number) for number in options.only.split(",") if number}
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.number in only]
     print(f"make chaos SEED={seed} SCALE={options.scale:g}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", flush=True)
+    warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the emulator's certificate
     began = time.monotonic()
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True, mode=0o700)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import brokers, jobs, traffic
+from tests.chaos import brokers, jobs, poison, traffic
 from tests.chaos.campaign import Scenario
 
 BOTH = ("4.3", "4.0")
@@ -10,6 +10,8 @@ BOTH = ("4.3", "4.0")
 SCENARIOS = (
     Scenario(1, "kills, cut connections and failing sinks", traffic.kills, BOTH),
     Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled),
+    Scenario(4, "malformed events between good ones", poison.refused),
+    Scenario(5, "events that kill the process", poison.deadly, BOTH, small=False),
     Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False),
     Scenario(7, "broker restarts", brokers.restarted),
     Scenario(8, "broker memory alarm", brokers.alarmed, small=False),
