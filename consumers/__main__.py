@@ -43,6 +43,7 @@ async def run(settings: Settings) -> None:
             DeadLetters(settings.catalog.exchange, queue, publisher),
             meters,
             stopping,
+            probe=parts.probe(queue.handler),
         )
         for queue in settings.catalog.queues_of(settings.service)
     ]

@@ -64,6 +64,14 @@ class Link:
         """The version that the broker announced when the connection was opened."""
         return str((self.connection.server_properties or {}).get("version", "unknown"))
 
+    async def cancel(self, consumer_tag: str) -> None:
+        """Take nothing new, and wait until the broker agrees or the link is lost."""
+        cancelled: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.channel.basic_cancel(consumer_tag, callback=cancelled.set_result)
+        # pika rejects what crosses the cancel on its way, which the broker charges; it comes to our callback instead
+        self.channel._cancelled.discard(consumer_tag)  # there is no public way
+        await asyncio.wait([cancelled, self.lost], return_when=asyncio.FIRST_COMPLETED)
+
     async def close(self) -> None:
         """Close in order and wait for it, but not long: a broker that is frozen never answers."""
         if self.connection.is_open:

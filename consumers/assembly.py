@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from catalog.metrics import SCHEDULER_TICK
 from consumers.metrics import Meters
+from consumers.outage import Probe
 from consumers.publish import Publisher
 from consumers.settings import Settings
 from consumers.sinks import Blobs, Documents
@@ -17,6 +19,9 @@ from consumers.worker import Handler
 
 # A module is imported only by the service that needs it: pyarrow, obstore and the Cosmos client are most of a process.
 # ruff: noqa: PLC0415
+
+PROBE = "_probe"  # nothing has this name
+IN_THE_LAKE = ("lake", "audit")
 
 
 @dataclass
@@ -50,10 +55,23 @@ class Parts:
         """The handler of this name, with the sinks that it writes to. Raises KeyError for one that nobody wired."""
         return WIRING[name](self)
 
+    def probe(self, name: str) -> Probe:
+        """How the sink of this handler is asked whether it answers: by a read that leaves nothing behind."""
+        if name in IN_THE_LAKE:
+            return lambda: _look(self.blobs)
+        setting = {"batch": "cosmos_db.containers.batch_job_runs"}.get(name, "cosmos_db.containers.usage_ml")
+        container = self.settings.catalog.store(setting).name
+        return lambda: self.documents.read(container, PROBE, PROBE)
+
     async def close(self) -> None:
         for name in ("blobs", "documents"):
             if name in self.__dict__:
                 await getattr(self, name).close()
+
+
+async def _look(blobs: Blobs) -> None:
+    with suppress(KeyError):
+        await blobs.read(PROBE)
 
 
 def _lake(parts: Parts) -> Handler:

@@ -1,0 +1,130 @@
+"""A sink that is down, in front of a real broker: the consumer pauses, and nobody's event pays for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from catalog.metrics import CONSUMED, PAUSED, RETRIED
+from consumers.events import Event
+from consumers.outage import Probe
+from consumers.sinks.memory import MemoryBlobs
+from consumers.verdicts import Later, Retry
+from tests.brokers import LiveBroker, lines
+from tests.consumers.test_worker import Desk, run, until
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def desk(any_broker: LiveBroker) -> Callable[..., Desk]:
+    return lambda **changes: Desk(any_broker, **changes)
+
+
+def probe_of(sink: MemoryBlobs) -> Probe:
+    async def look() -> None:
+        with suppress(KeyError):
+            await sink.read("_probe")
+
+    return look
+
+
+def test_an_outage_costs_no_event_a_try(desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]) -> None:
+    """Down with events in hand and waiting: held, nothing else taken, written when the sink is back; no redelivery."""
+
+    async def story() -> None:
+        d, sink = desk(prefetch=3, delivery_limit=2), MemoryBlobs()
+        sink.unavailable = True
+        d.publish(*(f"e{n}" for n in range(20)))
+
+        async def write(event: Event) -> bool:
+            return await sink.create(event.id, b"", event.body_hash)
+
+        async with d.working(write, probe=probe_of(sink)) as worker:
+            await until(lambda: d.count(PAUSED) == 1)
+            await asyncio.sleep(4)
+            assert 19 == d.broker.ready(d.queue.name)
+            assert "" == worker.trouble, "paused on purpose is ready"
+            assert 1 == len(d.seen)
+            sink.unavailable = False
+            await until(lambda: d.count(CONSUMED) == 20, 10)
+            assert 0 == d.count(PAUSED)
+        assert 0 == d.count(RETRIED, "sink_unavailable")
+        assert 0 == d.broker.ready(d.queue.dead)
+        assert 20 == sink.written
+
+    run(story())
+    told = [line for line in lines(capfd.readouterr().out) if "verdict" in line]
+    assert {1} == {line["attempt"] for line in told}
+    assert 1 == sum(line.get("held", False) for line in told)
+
+
+def test_what_cannot_be_held_longer_is_returned_once(
+    desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Down past half of the acknowledgement timeout: the event waits in the queue, and is never a dead letter."""
+
+    async def story() -> None:
+        d, sink = desk(delivery_limit=2), MemoryBlobs()
+        monkeypatch.setattr(type(d.queue), "ack_timeout", timedelta(seconds=2))
+        sink.unavailable = True
+        d.publish("a")
+
+        async def write(event: Event) -> bool:
+            return await sink.create(event.id, b"", event.body_hash)
+
+        async with d.working(write, probe=probe_of(sink)):
+            await until(lambda: d.count(RETRIED, "paused") == 1)
+            await asyncio.sleep(5)
+            assert 1 == d.broker.ready(d.queue.name)
+            sink.unavailable = False
+            await until(lambda: d.count(CONSUMED) == 1, 10)
+        assert 1 == d.count(RETRIED, "paused")
+        assert 0 == d.broker.ready(d.queue.dead)
+
+    run(story())
+
+
+def test_one_event_that_fails_is_no_outage(desk: Callable[..., Desk]) -> None:
+    """The sink answers its probe: the event is tried again by itself, and the others go on."""
+
+    async def story() -> None:
+        d, sink = desk(), MemoryBlobs()
+        d.publish("bad", *(f"e{n}" for n in range(20)))
+
+        async def write(event: Event) -> bool:
+            if event.id == "bad" and d.seen.count("bad") == 1:
+                raise Retry(Later.SINK_UNAVAILABLE, "503")
+            return await sink.create(event.id, b"", event.body_hash)
+
+        async with d.working(write, probe=probe_of(sink)):
+            await until(lambda: d.count(CONSUMED) == 21)
+        assert 1 == d.count(RETRIED, "sink_unavailable")
+
+    run(story())
+
+
+def test_a_throttling_sink_is_no_outage(desk: Callable[..., Desk]) -> None:
+    """Even where the probe is throttled as well."""
+
+    async def story() -> None:
+        d = desk()
+        d.publish("a")
+
+        async def throttled() -> None:
+            raise Retry(Later.SINK_THROTTLED, "429")
+
+        async def write(_: Event) -> bool:
+            if len(d.seen) == 1:
+                raise Retry(Later.SINK_THROTTLED, "429")
+            return True
+
+        async with d.working(write, probe=throttled):
+            await until(lambda: d.count(CONSUMED) == 1)
+        assert 0 == d.count(PAUSED)
+
+    run(story())
