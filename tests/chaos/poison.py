@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import signal
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pika
@@ -24,8 +26,10 @@ from oncall.letters import Letter, read
 from proof import expect
 from proof.plan import Message, good
 from proof.portfolio import Envelope, encode
+from tests.brokers import eventually
 from tests.chaos.campaign import Lab, Row
-from tests.chaos.world import COLLECTORS, LAB, Scene, World, exactly, fates, none
+from tests.chaos.proxy import Weather
+from tests.chaos.world import COLLECTORS, LAB, Scene, World, at_most, exactly, fates, none
 
 RESTART_AFTER = 0.2  # seconds, as a supervisor does
 LIMIT = 4  # deliveries, where a process dies at each of them
@@ -96,7 +100,7 @@ def refused(lab: Lab, world: World) -> Row:
         models = [json.loads(message.body) for message in world.take(40, *keys)]
         spoilt = generated(models, count, world.seed)
         bad = [
-            _bad(key, queues[key].name, expect.dead_letter(queues[key], identity(body), reason.value), body, reason)
+            _bad(key, queues[key].name, expect.dead_letter(queues[key], _id(body), reason.value), body, reason)
             for number, (reason, body) in enumerate(spoilt)
             for key in [keys[number % 2]]
         ]
@@ -126,8 +130,16 @@ def refused(lab: Lab, world: World) -> Row:
         )
 
 
+def _id(body: bytes) -> str:
+    """The id of a dead letter; said anew, so that a fault of `identity` is one of the scenario."""
+    try:
+        return identity(body)
+    except UnicodeDecodeError:
+        return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
 def _bad(key: str, queue: str, entry: expect.Entry, body: bytes, reason: Never) -> Message:
-    return Message(reason.value, identity(body), key, body, {queue: entry})
+    return Message(reason.value, _id(body), key, body, {queue: entry})
 
 
 def _letters(scene: Scene, key: str) -> list[Letter]:
@@ -203,3 +215,58 @@ def _supervised(scene: Scene, workers: int, ids: str, culprits: int) -> int:
     for name in names:
         scene.end(name, signal.SIGTERM)
     return crashes
+
+
+def down(lab: Lab, world: World) -> Row:
+    """2: both sinks down while events arrive, three replicas of each collector; then a sink that flaps."""
+    away, flaps = max(20.0, 600.0 * min(1.0, lab.scale)), lab.of(12)
+    with world.scene() as scene:
+        for service in COLLECTORS:
+            for number in range(3):
+                scene.start(f"{service}.{number}")
+        scene.consuming()
+        scene.publish(world.take(200), 100).join()
+        _weather(world, down=True)
+        scene.publish(world.take(int(10 * away)), 10)
+        time.sleep(away)
+        _weather(world, down=False)
+        back = _first_write(scene)
+        scene.settle(300)
+        tries = [line for service in COLLECTORS for line in scene.logged(service) if "verdict" in line]
+        again = sum(int(line["attempt"]) > 1 for line in tries)
+        scene.publish(world.take(25 * flaps * 5), 5)
+        for _ in range(flaps):
+            time.sleep(5)
+            _weather(world, down=True)
+            time.sleep(20)
+            _weather(world, down=False)
+        scene.settle(300)
+        scene.end_all()
+        most = sum(queue.prefetch * 3 for queue in world.catalog.queues if queue.service in COLLECTORS)
+        return Row(
+            f"down for {away:.0f} s, then {flaps} times 20 s, 3 replicas",
+            [
+                *fates(scene.account()),
+                at_most("writing again", 10, back),
+                at_most("redeliveries in the outage", most, again, "events"),
+                none("ended by themselves", scene.ended_alone),
+            ],
+        )
+
+
+def _weather(world: World, *, down: bool) -> None:
+    world.lake.weather, world.cosmos.weather = Weather(down=down), Weather(down=down)
+
+
+def _first_write(scene: Scene) -> float:
+    """Seconds from now until every collector has written something."""
+    began, now = time.monotonic(), datetime.now(UTC).isoformat()
+
+    def written() -> bool:
+        return all(
+            any(line.get("verdict") == "written" and line["time"] > now for line in scene.logged(service))
+            for service in COLLECTORS
+        )
+
+    eventually(written, 60)
+    return time.monotonic() - began

@@ -9,6 +9,7 @@ BOTH = ("4.3", "4.0")
 
 SCENARIOS = (
     Scenario(1, "kills, cut connections and failing sinks", traffic.kills, BOTH),
+    Scenario(2, "sinks down, then flapping", poison.down, BOTH, small=False),
     Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled),
     Scenario(4, "malformed events between good ones", poison.refused),
     Scenario(5, "events that kill the process", poison.deadly, BOTH, small=False),
