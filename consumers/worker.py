@@ -46,6 +46,7 @@ class Worker:
         self._stopping = stopping
         self._slots = asyncio.Semaphore(queue.prefetch)
         self._in_hand: dict[Delivery, asyncio.Task[None]] = {}
+        self._rests = asyncio.Event()  # something in hand began to rest
         self._link: Link | None = None
         self._can = Capabilities.of("4.0")
         self._probation = Probation(queue.prefetch)
@@ -100,7 +101,9 @@ class Worker:
 
     async def _subscription(self, link: Link) -> None:
         """Consume until the defences ask for another subscription; at its end nothing is left in hand."""
-        await first(self._outage.over, self._stopping, link.lost)  # paused on purpose
+        if self._outage.lasts:
+            self.trouble = ""  # paused on purpose is ready
+        await first(self._outage.over, self._stopping, link.lost)
         if self._stopping.is_set() or link.lost.done():
             return
         tag = await self._consume(link)
@@ -114,19 +117,24 @@ class Worker:
         consuming: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         prefetch = self._probation.prefetch
         link.channel.basic_qos(prefetch_count=prefetch)
-        tag: str = link.channel.basic_consume(self.name, self._take, callback=consuming.set_result)
+
+        def begun(answer: Any) -> None:  # before the first delivery, which may come with it
+            self.trouble = ""
+            self.consuming.set()
+            consuming.set_result(answer)
+
+        tag: str = link.channel.basic_consume(self.name, self._take, callback=begun)
         await first(consuming, link.lost)
         if not consuming.done():
             raise link.lost.result()
-        self.trouble = ""
-        self.consuming.set()
         log.line("info", queue=self.name, message="consuming", prefetch=prefetch)
         return tag
 
     async def _idle(self, link: Link) -> None:
         """Wait until nothing is being handled. What rests before its next try harms nobody."""
         while busy := [task for delivery, task in self._in_hand.items() if not delivery.resting]:
-            await first(*busy, self._stopping, link.lost)
+            self._rests.clear()
+            await first(*busy, self._rests, self._stopping, link.lost)
             if self._stopping.is_set() or link.lost.done():
                 return
 
@@ -217,6 +225,7 @@ class Worker:
             how, charged = delivery.channel.basic_reject, True
             if not self._can.delays_retries:  # an immediate reject would burn all tries within a second
                 delivery.resting = True
+                self._rests.set()
                 await happens(self._stopping, self._queue.retry_delay(delivery.attempt).total_seconds())
         if charged:
             self._probation.answered(delivery)

@@ -96,20 +96,24 @@ class MemoryChannel:
         self.is_open = True
         self.unacked: dict[int, Message] = {}
         self._tags = 0
-        self._prefetch, self._consumer = 0, 0
+        self._prefetch, self._consumer, self._first = 0, 0, 0
         self._callback: Callable[..., None] | None = None
         self.on_cancel: Callable[[Any], None] = lambda _: None
         self._cancelled: set[str] = set()
 
     @property
     def has_room(self) -> bool:
-        return self.is_open and self._callback is not None and len(self.unacked) < self._prefetch
+        return self.is_open and self._callback is not None and self._of_consumer() < self._prefetch
+
+    def _of_consumer(self) -> int:
+        """What the present consumer holds; that of a cancelled one no longer counts, as with a real broker."""
+        return sum(tag > self._first for tag in self.unacked)
 
     def basic_qos(self, prefetch_count: int) -> None:
         self._prefetch = prefetch_count
 
     def basic_consume(self, _: str, take: Callable[..., None], callback: Callable[[Any], None]) -> str:
-        self._callback = take
+        self._callback, self._first = take, self._tags
         self._consumer += 1
         asyncio.get_running_loop().call_soon(callback, None)
         return f"consumer-{self._consumer}"

@@ -40,6 +40,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, version: str) -> None:
         self.loop = InstantLoop()
         self.broker, self.sink, self.slow = MemoryBroker(version), MemoryBlobs(), False
+        self.at_work = self.most_at_once = 0
         self.numbers, self.published = itertools.count(), set[bytes]()
         module.connect = self.broker.connect  # type: ignore[assignment]
         self._start()
@@ -55,9 +56,13 @@ class Machine(RuleBasedStateMachine):
         self._turn()
 
     async def _write(self, event: Event) -> bool:
-        if self.slow:
-            await asyncio.sleep(1)
-        return await self.sink.create(event.id, b"", event.body_hash)
+        self.at_work += 1
+        self.most_at_once = max(self.most_at_once, self.at_work)
+        try:
+            await asyncio.sleep(1 if self.slow else 0)
+            return await self.sink.create(event.id, b"", event.body_hash)
+        finally:
+            self.at_work -= 1
 
     async def _look(self) -> None:
         with suppress(KeyError):
@@ -128,11 +133,10 @@ class Machine(RuleBasedStateMachine):
     def _end(self) -> None:
         for channel in list(self.broker.channels):
             channel.drop()
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._turn()  # what these waited for is cancelled too
+        while tasks := asyncio.all_tasks(self.loop):
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.wait(tasks))
 
     @invariant()
     def what_is_acknowledged_is_written(self) -> None:
@@ -147,7 +151,9 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def no_more_is_in_hand_than_prefetch(self) -> None:
         if hasattr(self, "broker"):
-            assert all(len(channel.unacked) <= PREFETCH for channel in self.broker.channels)
+            assert self.most_at_once <= PREFETCH
+            if self.broker.version == "4.3":  # before, what waits for its next try waits in hand, beside the window
+                assert all(len(channel.unacked) <= PREFETCH for channel in self.broker.channels)
 
     def teardown(self) -> None:
         """With everything well again, every event is written and acknowledged, and none became a dead letter."""
