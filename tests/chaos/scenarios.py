@@ -10,8 +10,8 @@ BOTH = ("4.3", "4.0")
 SCENARIOS = (
     Scenario(1, "kills, cut connections and failing sinks", traffic.kills, BOTH),
     Scenario(2, "sinks down, then flapping", poison.down, BOTH, small=False),
-    Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled),
-    Scenario(4, "malformed events between good ones", poison.refused),
+    Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled, small=False),
+    Scenario(4, "malformed events between good ones", poison.refused, small=False),
     Scenario(5, "events that kill the process", poison.deadly, BOTH, small=False),
     Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False),
     Scenario(7, "broker restarts", brokers.restarted),
@@ -19,6 +19,6 @@ SCENARIOS = (
     Scenario(9, "SIGTERM under load", traffic.terminated),
     Scenario(10, "batch runs killed anywhere", jobs.killed, small=False),
     Scenario(12, "redelivered after midnight", traffic.midnight),
-    Scenario(13, "the same trigger twice, at once", jobs.twice),
-    Scenario(15, "scaled and rolled under load", traffic.scaled),
+    Scenario(13, "the same trigger twice, at once", jobs.twice, small=False),
+    Scenario(15, "scaled and rolled under load", traffic.scaled, small=False),
 )

@@ -196,6 +196,9 @@ def _replicas(scene: Scene, service: str, numbers: tuple[int, ...]) -> None:
     old = {name for name in scene.running if name.partition(".")[0] == service} - wanted
     for name in wanted - scene.running.keys():
         scene.start(name)
+    running = sum(name.partition(".")[0] == service for name in scene.running)
+    queues = scene.world.catalog.queues_of(service)
+    eventually(lambda: all(scene.world.consumers(queue.name) == running for queue in queues), 30)
     rolled = 4 in numbers
     with ThreadPoolExecutor() as pool:
         going = [name for name in sorted(old) if rolled or "." in name]
