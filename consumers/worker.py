@@ -80,6 +80,7 @@ class Worker:
             attempt = 0 if self.consuming.is_set() else attempt + 1
             self.consuming.clear()
             await happens(self._stopping, pause(attempt))
+        await self._finish()  # what outlived its connection
         self._outage.end()
         self.trouble = "stopped"
 
