@@ -27,7 +27,7 @@ class Probation:
     def __init__(self, prefetch: int) -> None:
         self._full = prefetch
         self._alone = True
-        self._suspects: list[Delivery] = []
+        self._waiting: list[Delivery] = []
         self._answered: dict[int, int] = {}
         self.turn = asyncio.Event()
 
@@ -37,30 +37,33 @@ class Probation:
         return 1 if self._alone else self._full
 
     def admits(self, delivery: Delivery) -> bool:
-        """Whether work may begin at once; if not, it waits in `line_up`. Sets `turn` when the subscription must end."""
+        """Whether work may begin at once; if not, the subscription must end first (`turn`), and it waits in `line_up`.
+
+        The one that opens the window waits as well: unanswered it keeps the next from crossing the cancel on its way,
+        which brokers before 4.3 charge.
+        """
         suspect = delivery.charged > self._answered.get(hash(delivery.body), 0)
         delivery.alone = suspect and self._full > 1
-        if suspect != self._alone and self._full > 1:
-            self.turn.set()
-        if suspect and not self._alone:
-            self._suspects.append(delivery)
-            return False
-        return True
+        if suspect == self._alone or self._full == 1:
+            return True
+        self._waiting.append(delivery)
+        self.turn.set()
+        return False
 
     def line_up(self) -> list[Delivery]:
-        """Begin the next subscription; the suspects of the last one, each to be handled alone.
+        """Begin the next subscription; what waited for the end of the last one, each to be handled alone.
 
         The least charged go first, and equals in any order: innocents are done before the culprit strikes again.
         """
         self._alone = not self._alone if self.turn.is_set() else self._alone
         self.turn.clear()
-        waiting, self._suspects = self._suspects, []
+        waiting, self._waiting = self._waiting, []
         random.shuffle(waiting)
         return sorted(waiting, key=attrgetter("charged"))
 
     def forget(self) -> None:
         """Begin again with one at a time: the connection is a new one, and so is every delivery."""
-        self._alone, self._suspects = True, []
+        self._alone, self._waiting = True, []
         self.turn.clear()
 
     def answered(self, delivery: Delivery) -> None:

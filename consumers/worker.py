@@ -139,15 +139,15 @@ class Worker:
             if self._stopping.is_set() or link.lost.done():
                 return
 
-    async def _handle_alone(self, link: Link, suspects: list[Delivery]) -> None:
+    async def _handle_alone(self, link: Link, waiting: list[Delivery]) -> None:
         """One after the other, with nothing beside it that a crash would charge too."""
         if self._can.nack_is_free:
-            self._return(suspects[1:])
-            del suspects[1:]
-        while suspects and not self._stopping.is_set() and not link.lost.done():
-            self._begin(suspects.pop(0))
+            self._return(waiting[1:])
+            del waiting[1:]
+        while waiting and not self._stopping.is_set() and not link.lost.done():
+            self._begin(waiting.pop(0))
             await self._idle(link)
-        self._return(suspects)
+        self._return(waiting)
 
     def _return(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
