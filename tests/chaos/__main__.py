@@ -10,6 +10,7 @@ import time
 import warnings
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of all that is random (default: a new one)")
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the full size (default 1)")
     parser.add_argument("--only", default="", metavar="N,N", help="some scenarios (default all)")
+    parser.add_argument("--home", type=Path, default=HOME, help="a folder for logs and data, emptied first")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     only = {int(number) for number in options.only.split(",") if number}
@@ -33,12 +35,12 @@ def main() -> int:
     print(f"make chaos SEED={seed} SCALE={options.scale:g}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", flush=True)
     warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the emulator's certificate
     began = time.monotonic()
-    shutil.rmtree(HOME, ignore_errors=True)
-    HOME.mkdir(parents=True, mode=0o700)
+    shutil.rmtree(home := options.home.absolute(), ignore_errors=True)
+    home.mkdir(parents=True, mode=0o700)
     with ExitStack() as ending:
-        played = play(Lab(HOME, seed, options.scale, ending), chosen, small=False)
+        played = play(Lab(home, seed, options.scale, ending), chosen, small=False)
     status = show(Console(width=WIDTH), played)
-    print(f"seed {seed}, {time.monotonic() - began:.0f} s; logs: {HOME}")
+    print(f"seed {seed}, {time.monotonic() - began:.0f} s; logs: {home}")
     return status
 
 
