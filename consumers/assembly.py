@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import Any
 
 from catalog.metrics import SCHEDULER_TICK
+from consumers.judgement import Handler
 from consumers.metrics import Meters
 from consumers.outage import Probe
 from consumers.publish import Publisher
 from consumers.settings import Settings
 from consumers.sinks import Blobs, Documents
-from consumers.worker import Handler
 
 # A module is imported only by the service that needs it: pyarrow, obstore and the Cosmos client are most of a process.
 # ruff: noqa: PLC0415

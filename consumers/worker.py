@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,14 +17,12 @@ from consumers import log
 from consumers.amqp import Broker, Link, LinkLost, connect, pause
 from consumers.dead import DeadLetters
 from consumers.delivery import NOT_A_TRY, Delivery
-from consumers.events import Event, decode
+from consumers.judgement import Handler, Judge
 from consumers.metrics import Meters
 from consumers.outage import Outage, Probe, no_sink
 from consumers.probation import Probation
 from consumers.verdicts import Later, Reject, Retry
 from consumers.waiting import first, happens
-
-Handler = Callable[[Event], Awaitable[bool]]
 
 
 class Worker:
@@ -42,9 +39,8 @@ class Worker:
         *,
         probe: Probe = no_sink,
     ) -> None:
-        self._queue, self._handle, self._broker, self._dead = queue, handle, broker, dead
-        self._stopping = stopping
-        self._slots = asyncio.Semaphore(queue.prefetch)
+        self._queue, self._broker, self._stopping = queue, broker, stopping
+        self._judge = Judge(queue, handle, dead)
         self._in_hand: dict[Delivery, asyncio.Task[None]] = {}
         self._rests = asyncio.Event()  # something in hand began to rest
         self._link: Link | None = None
@@ -175,13 +171,13 @@ class Worker:
     async def _settle(self, delivery: Delivery) -> None:
         """Judge one delivery and tell the broker. Work from a lost connection still holds its slot until it is done."""
         try:
-            verdict = await self._verdict(delivery)
+            verdict = await self._judge.verdict(delivery)
             while isinstance(verdict, Retry) and await self._outage.explains(verdict):
                 delivery.held = True
                 if not await self._outage.passes(self._stopping, self._queue.ack_timeout.total_seconds() / 2):
                     verdict = Retry(Later.PAUSED, verdict.detail)
                 elif self._is_current(delivery):
-                    verdict = await self._verdict(delivery)
+                    verdict = await self._judge.verdict(delivery)
                 else:
                     break
             if isinstance(verdict, Retry):
@@ -191,33 +187,6 @@ class Worker:
             self._record(delivery, verdict, answered)
         except asyncio.CancelledError:
             self._return([delivery])
-
-    async def _verdict(self, delivery: Delivery) -> bool | Reject | Retry:
-        async with self._slots:
-            delivery.began = time.monotonic()
-            verdict = await self._judge(delivery)
-            if isinstance(verdict, Reject):
-                verdict = await self._bury(delivery, verdict)
-        delivery.took = time.monotonic() - delivery.began  # a pause before a retry is no handling
-        return verdict
-
-    async def _judge(self, delivery: Delivery) -> bool | Reject | Retry:
-        try:
-            delivery.event = decode(delivery.body)
-            return await self._handle(delivery.event)
-        except (Reject, Retry) as verdict:
-            return verdict
-        except Exception as error:  # noqa: BLE001 - whatever a handler does, its event gets a verdict
-            log.failure("the handler failed unexpectedly", error, queue=self.name, key=delivery.key)
-            return Retry(Later.UNEXPECTED, repr(error))
-
-    async def _bury(self, delivery: Delivery, verdict: Reject) -> Reject | Retry:
-        """Publish the dead letter, since the broker's own dead-lettering can carry no reason."""
-        try:
-            await self._dead.send(delivery.key, delivery.properties, delivery.body, delivery.attempt, verdict)
-        except Retry as error:
-            return error
-        return verdict
 
     async def _give_back(self, delivery: Delivery, verdict: Retry) -> bool:
         if verdict.reason in NOT_A_TRY:

@@ -20,11 +20,12 @@ from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, REJECTED, RETRIED
 from consumers.amqp import Broker
 from consumers.dead import DeadLetters
 from consumers.events import Event
+from consumers.judgement import Handler
 from consumers.metrics import Meters
 from consumers.outage import Probe, no_sink
 from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Later, Never, Reject, Retry
-from consumers.worker import Handler, Worker
+from consumers.worker import Worker
 from infra.broker_api import put
 from tests.brokers import LiveBroker, lines
 from tests.samples import body_of
