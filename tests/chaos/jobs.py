@@ -6,10 +6,12 @@ import asyncio
 import json
 import signal
 import time
+from datetime import date, timedelta
 from typing import Any
 
 from consumers import lake
 from consumers.events import Event, decode
+from consumers.ledger import MOST_ATTEMPTS, Run
 from consumers.sinks.account import parse
 from consumers.sinks.blob import AzureBlobs
 from oncall.runs import Ledger
@@ -24,56 +26,107 @@ from tests.chaos.world import Figure, Scene, World, at_most, exactly, fates, non
 from tests.cluster.publishing import FIRST
 
 SERVICE = "risk-analytics"
-BOUNDARIES = ("claimed", "written", "checkpoint", "ended", "published", "noted", "answered")
+BOUNDARIES = ("claimed", "written", "checkpoint", "ended", "published", "noted", "answered", "acked")
+PER_KILL = (
+    320  # blobs, so that the run outlives its kills: one comes after 256 in the mean, a batch between checkpoints
+)
+LONGEST_LIFE = 2.0  # seconds from taking the run up to the kill; a batch takes half of it
+SHORT = 300  # blobs; two batches
 
 
 def killed(lab: Lab, world: World) -> Row:
-    """10: a run killed at random moments, then one run killed at each boundary of its way."""
-    kills, blobs = lab.of(50, 3), lab.of(20_000, 1_500)
-    rows = _filled(world, blobs)
+    """10: a run killed at random moments, then a run killed at each boundary of its way; each has a day of its own."""
+    kills = lab.of(50, 5)
+    days = [FIRST - timedelta(days=100 + number) for number in range(1 + len(BOUNDARIES))]
+    rows = _filled(world, days[0], PER_KILL * kills)
+    for day in days[1:]:
+        rows += _filled(world, day, SHORT)
     with world.scene() as scene:
-        trigger = world.trigger()
-        scene.start(SERVICE)
-        scene.preload([trigger])
-        repeated, done = 0.0, 0
-        while done < kills and not _ended(scene, trigger):
-            time.sleep(scene.chance.uniform(0.4, 2.5))
-            repeated = max(repeated, _work_since_checkpoint(scene, trigger))
-            scene.end(SERVICE, signal.SIGKILL)
-            scene.start(SERVICE)
-            done += 1
-        eventually(lambda: _ended(scene, trigger), 180)
-        triggers = [trigger]
-        scene.end(SERVICE, signal.SIGTERM)
-        died = 0
-        for place in BOUNDARIES:
-            triggers.append(world.trigger())
-            scene.preload([triggers[-1]])
-            died += _killed_at(scene, place, triggers[-1])
+        triggers = [world.trigger(day) for day in days]
+        struck, longest, total = _killed_often(scene, triggers[0], kills)
+        died = [place for place, trigger in zip(BOUNDARIES, triggers[1:], strict=True) if _dies(scene, place, trigger)]
         scene.settle()
         found, snapshots = scene.account(), _snapshots(world, rows)
         return Row(
-            f"{done} kills of a run over {blobs:,} blobs, one kill at each of {len(BOUNDARIES)} boundaries",
+            f"{kills} kills of a run over {PER_KILL * kills:,} blobs, {total:.0f} s done again in all;"
+            f" a run killed at each of {', '.join(BOUNDARIES)}",
             [
                 *fates(found),
-                exactly("died at boundaries", len(BOUNDARIES), died),
+                exactly("kills of a running run", kills, struck),
+                exactly("died at boundaries", len(BOUNDARIES), len(died)),
                 Figure(
                     "snapshots as in an undisturbed run",
                     f"{snapshots.planned:,}",
                     f"{snapshots.equal:,}",
                     snapshots.true,
                 ),
-                at_most("work done again after a kill", 60, repeated),
+                at_most("work done again after a kill", 60, longest),
             ],
         )
 
 
-def _killed_at(scene: Scene, place: str, trigger: Message) -> bool:
+def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, float, float]:
+    """(kills that hit the run at work, most seconds of work that one of them undid, seconds of all of them)."""
+    scene.start(SERVICE)
+    scene.preload([trigger])
+    undone, without_progress = [], 0
+    for _ in range(kills):
+        at_work = _Watch(scene, trigger)
+        if at_work.ended:
+            break
+        if without_progress == MOST_ATTEMPTS - 1:  # once more, and it would rightly be given up
+            eventually(at_work.moved, 60)
+        at_work.look_on(scene.chance.uniform(0, LONGEST_LIFE))
+        scene.end(SERVICE, signal.SIGKILL)
+        undone.append(at_work.since_checkpoint)
+        without_progress = 0 if at_work.moved() else without_progress + 1
+        scene.start(SERVICE)
+    eventually(lambda: _ended(scene, trigger), 180)
+    scene.settle(60)
+    scene.end(SERVICE, signal.SIGTERM)
+    return len(undone), max(undone, default=0.0), sum(undone)
+
+
+class _Watch:
+    """A run from the moment a process took it up; `since_checkpoint` is the work that is not saved yet, in seconds."""
+
+    def __init__(self, scene: Scene, trigger: Message) -> None:
+        self._scene, self._trigger = scene, trigger
+        before = _run(scene, trigger)
+        self._begin = eventually(lambda: self._taken_after(before), 60)
+        self._saved, self._at = self._begin.checkpoint, time.monotonic()
+
+    def _taken_after(self, before: Run | None) -> Run | None:
+        run = _run(self._scene, self._trigger)
+        taken = run and (run.published_at or run.lease_until != (before and before.lease_until))
+        return run if taken else None
+
+    @property
+    def ended(self) -> bool:
+        return self._begin.status != "running"
+
+    @property
+    def since_checkpoint(self) -> float:
+        return time.monotonic() - self._at
+
+    def moved(self) -> bool:
+        """Whether it was saved since it was taken up."""
+        if (run := _run(self._scene, self._trigger)) and run.checkpoint != self._saved:
+            self._saved, self._at = run.checkpoint, time.monotonic()
+        return self._saved != self._begin.checkpoint
+
+    def look_on(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(0.2, left))
+            self.moved()
+
+
+def _dies(scene: Scene, place: str, trigger: Message) -> bool:
     """Whether the process died there; a second one brings the run to its end."""
-    once = scene.world.home / f"died-{place}-{scene.world.seed}-{time.monotonic_ns()}"
-    scene.start(SERVICE, ("-m", "tests.chaos.odd"), CHAOS_DIES=place, CHAOS_ONCE=str(once))
-    process = scene.running.pop(SERVICE)
-    status = process.wait(timeout=60)
+    scene.preload([trigger])
+    scene.start(SERVICE, ("-m", "tests.chaos.odd"), CHAOS_DIES=place)
+    status = scene.running.pop(SERVICE).wait(timeout=60)
     scene.start(SERVICE)
     eventually(lambda: _ended(scene, trigger), 90)
     scene.settle(60)
@@ -86,27 +139,18 @@ def _ended(scene: Scene, trigger: Message) -> bool:
     return bool(run and run.published_at)
 
 
-def _run(scene: Scene, trigger: Message) -> Any:
+def _run(scene: Scene, trigger: Message) -> Run | None:
     [job] = scene.world.catalog.jobs
     return Ledger(scene.stand.endpoints).find(job.name, trigger.identity)
 
 
-def _work_since_checkpoint(scene: Scene, trigger: Message) -> float:
-    """Seconds that would be done again if the process died now: those since the run was last written down."""
-    run = _run(scene, trigger)
-    queue = scene.world.catalog.queue_of("batch")
-    if not run or run.status != "running":
-        return 0.0
-    written = run.lease_until.timestamp() - queue.lease.total_seconds()
-    return max(0.0, time.time() - written)
-
-
-def _filled(world: World, blobs: int) -> list[Event]:
-    """So many evaluations of the first day in the lake, written as the collector writes them."""
+def _filled(world: World, day: date, blobs: int) -> list[Event]:
+    """So many evaluations of a day in the lake, written as the collector writes them."""
     models = [event for event in events(FIRST, world.seed) if event["type"] == "risk.evaluated"]
+    name = f"{world.seed}-{day}"
     rows = [
-        decode(encode({**models[n % len(models)], "id": f"run-{world.seed}-{n:06d}", "timestamp": _at(n),
-                       "data": {**models[n % len(models)]["data"], "evaluationId": f"ev-{world.seed}-{n:06d}"}}))
+        decode(encode({**models[n % len(models)], "id": f"run-{name}-{n:06d}", "timestamp": _at(day, n),
+                       "data": {**models[n % len(models)]["data"], "evaluationId": f"ev-{name}-{n:06d}"}}))
         for n in range(blobs)
     ]  # fmt: skip
 
@@ -124,8 +168,8 @@ def _filled(world: World, blobs: int) -> list[Event]:
     return rows
 
 
-def _at(number: int) -> str:
-    return f"{FIRST.isoformat()}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
+def _at(day: date, number: int) -> str:
+    return f"{day}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
 
 
 def _snapshots(world: World, rows: list[Event]) -> Any:
@@ -146,15 +190,15 @@ def _columns(event: Event) -> dict[str, Any]:
 
 def twice(lab: Lab, world: World) -> Row:
     """13: two workers, each with the same trigger in hand at once; the trigger is published twice."""
-    rounds = lab.of(20, 2)
-    _filled(world, 600)
+    rounds, day = lab.of(20, 2), FIRST - timedelta(days=50)
+    _filled(world, day, SHORT)
     with world.scene() as scene:
         for name in (f"{SERVICE}.a", f"{SERVICE}.b"):
             scene.start(name)
         scene.consuming()
-        triggers = [world.trigger() for _ in range(rounds)]
+        triggers = [world.trigger(day) for _ in range(rounds)]
         scene.preload([trigger for trigger in triggers for _ in range(2)])
-        scene.settle(120)
+        scene.settle(300)
         ran = [line for line in scene.logged(SERVICE) if line.get("verdict") == "written"]
         scene.end_all()
         return Row(

@@ -1,16 +1,16 @@
 """`python -m tests.chaos.odd SERVICE`: a consumer process with one oddity, told by its environment.
 
 CHAOS_DAYS_AHEAD=N: its clock is N days ahead. CHAOS_DEADLY=ID,ID: it dies when one of these events is handled.
-CHAOS_DIES=PLACE with CHAOS_ONCE=FILE: it dies right after PLACE of a run is behind it, but only where FILE is not yet.
+CHAOS_DIES=PLACE: it dies right after PLACE of a run is behind it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 DIED = 86  # exit status of a death that was asked for
@@ -47,12 +47,13 @@ def deadly(ids: frozenset[str]) -> None:
     assembly.WIRING = {name: wired(wire) for name, wire in assembly.WIRING.items()}
 
 
-def dies_after(place: str, once: Path) -> None:
+def dies_after(place: str) -> None:
     """Death at a boundary of a run: what was done is done, and nobody here remembers."""
     from consumers.batch import Batch  # noqa: PLC0415 - as above
     from consumers.jobs import Deps  # noqa: PLC0415
     from consumers.ledger import Lease, Ledger  # noqa: PLC0415
     from consumers.publish import ConfirmedPublisher  # noqa: PLC0415
+    from consumers.worker import Worker  # noqa: PLC0415
 
     owner, name = {
         "claimed": (Lease, "kept"),
@@ -62,25 +63,19 @@ def dies_after(place: str, once: Path) -> None:
         "published": (ConfirmedPublisher, "publish"),
         "noted": (Ledger, "note_published"),
         "answered": (Batch, "handle"),
+        "acked": (Worker, "_answer"),
     }[place]
     work = getattr(owner, name)
 
-    def die() -> None:
-        if not once.exists():
-            once.touch()
-            os._exit(DIED)
-
     async def awaited(*arguments: Any, **named: Any) -> Any:
-        done = await work(*arguments, **named)
-        die()
-        return done
+        await work(*arguments, **named)
+        os._exit(DIED)
 
     def called(*arguments: Any, **named: Any) -> Any:
-        done = work(*arguments, **named)
-        die()
-        return done
+        work(*arguments, **named)
+        os._exit(DIED)
 
-    setattr(owner, name, called if place in ("written", "claimed") else awaited)
+    setattr(owner, name, awaited if inspect.iscoroutinefunction(work) else called)
 
 
 def main() -> int:
@@ -90,7 +85,7 @@ def main() -> int:
     if ids := told("CHAOS_DEADLY"):
         deadly(frozenset(ids.split(",")))
     if place := told("CHAOS_DIES"):
-        dies_after(place, Path(os.environ["CHAOS_ONCE"]))
+        dies_after(place)
     from consumers.__main__ import main as consume  # noqa: PLC0415 - after all of the above
 
     return consume(sys.argv[1:])

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,13 @@ from tools.servers import LOOPBACK, Server, running
 
 # Tries come sooner than in production, so that a disturbed minute takes a minute and not an hour.
 LAB_RETRY = (timedelta(seconds=1), timedelta(seconds=5))
-LAB = replace(CATALOG, queues=tuple(replace(queue, retry=LAB_RETRY) for queue in CATALOG.queues))
+BATCH_RETRY = (timedelta(seconds=1), timedelta(seconds=1))  # of triggers: 50 kills would make them wait ever longer
+LAB = replace(
+    CATALOG,
+    queues=tuple(
+        replace(queue, retry=BATCH_RETRY if queue.handler == "batch" else LAB_RETRY) for queue in CATALOG.queues
+    ),
+)
 STALE = 2.5  # seconds; five intervals of a quick stand
 COLLECTORS = ("logging", "analytics-service")
 OUTCOMES = "chaos.outcomes"
@@ -100,9 +106,9 @@ class World:
                 found.append(message)
         return found
 
-    def trigger(self) -> Message:
-        """The trigger of a run that was not asked for before, over one day of the traffic."""
-        return trigger(self.catalog, next(self._triggers) + 1000 * (self.seed % 1000), Window(FIRST, FIRST))
+    def trigger(self, day: date = FIRST) -> Message:
+        """The trigger of a run that was not asked for before, over one day; without one, of the traffic."""
+        return trigger(self.catalog, next(self._triggers) + 1000 * (self.seed % 1000), Window(day, day))
 
     def _endless(self) -> Iterator[Message]:
         week = 0
