@@ -66,7 +66,7 @@ PAUSED = Metric(
     name="consumer_paused",
     kind="gauge",
     labels=("queue",),
-    help="1 while nothing is taken because the sink is down, else 0",
+    help="1 while nothing is taken because the sink is down or somebody paused it, else 0",
 )
 HANDLING = Metric(
     name="event_handling_seconds",

@@ -249,8 +249,8 @@ SIGNALS = (
     ),
     Signal(
         name="paused",
-        question="In how many processes does this queue wait for its sink to come back?",
-        title="Processes paused: the sink is down",
+        question="In how many processes is this queue paused: its sink is down, or somebody said so?",
+        title="Processes paused",
         row=FAILURES,
         unit="short",
         per="queue",

@@ -1,4 +1,4 @@
-"""Between a failed write and the next: whether the sink is down or only this event fails, asked of the sink itself."""
+"""Between a failed write and the next: whether the sink is down or only this event fails, or a person holds it all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def no_sink() -> None:
 
 
 class Outage:
-    """Whether the sink of one queue is down. While it is, nothing is taken, and what is in hand is held.
+    """Whether the sink of one queue is down, or held down on purpose. Meanwhile nothing is taken, and what fails waits.
 
     `gauge` is 1 meanwhile.
     """
@@ -33,12 +33,30 @@ class Outage:
         self._queue, self._probe, self._gauge = queue, probe, gauge
         self._asking = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
+        self._down, self._holder = "", ""
         self.began, self.over = asyncio.Event(), asyncio.Event()
         self.over.set()
 
     @property
     def lasts(self) -> bool:
         return self.began.is_set()
+
+    @property
+    def why(self) -> str:
+        """Why nothing is taken, in words for a person; empty while it is."""
+        return f"on purpose, by {self._holder}" if self._holder else self._down
+
+    def hold(self, by: str) -> None:
+        """Pause for planned work: until `release`, whatever the sink says meanwhile."""
+        self._holder = by
+        self._turn()
+        log.line("warning", queue=self._queue, message="paused", reason="on_purpose", by=by)
+
+    def release(self, by: str) -> None:
+        """End a pause on purpose; one for the sink's sake goes on until the sink is back."""
+        self._holder = ""
+        self._turn()
+        log.line("info", queue=self._queue, message="still paused" if self.lasts else "resumed", by=by, why=self.why)
 
     async def explains(self, failure: Retry) -> bool:
         """Whether an event failed because its sink is down; the first to find out begins the outage."""
@@ -55,9 +73,8 @@ class Outage:
             self._watching.cancel()
 
     def _begin(self, failure: Retry) -> None:
-        self.began.set()
-        self.over.clear()
-        self._gauge.set(1)
+        self._down = str(failure)
+        self._turn()
         log.line("error", queue=self._queue, message="paused", reason=failure.reason.value, detail=failure.detail)
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
@@ -67,10 +84,15 @@ class Outage:
         while not await self._answers():
             wait = min(2 * wait, LONGEST_PAUSE)
             await asyncio.sleep(wait)
-        self.began.clear()
-        self.over.set()
-        self._gauge.set(0)
-        log.line("info", queue=self._queue, message="resumed", seconds=round(time.monotonic() - since, 1))
+        self._down, seconds = "", round(time.monotonic() - since, 1)
+        self._turn()
+        log.line("info", queue=self._queue, message="still paused" if self.lasts else "resumed", seconds=seconds)
+
+    def _turn(self) -> None:
+        lasts = bool(self._holder or self._down)
+        self._gauge.set(lasts)
+        for event, is_so in ((self.began, lasts), (self.over, not lasts)):
+            event.set() if is_so else event.clear()
 
     async def _answers(self) -> bool:
         try:

@@ -46,7 +46,7 @@ class Worker:
         self._link: Link | None = None
         self._can = Capabilities.of("4.0")
         self._probation = Probation(queue.prefetch)
-        self._outage = Outage(queue.name, probe, meters[PAUSED].labels(queue.name))
+        self.outage = Outage(queue.name, probe, meters[PAUSED].labels(queue.name))
         self.trouble = "not connected yet"
         self.consuming = asyncio.Event()
         self._meters = meters
@@ -64,6 +64,11 @@ class Worker:
         """Seconds of work that would be done again, at most, if the process ended now."""
         return round(len(self._in_hand) * self._queue.longest_run.total_seconds())
 
+    @property
+    def paused(self) -> str:
+        """Why it takes nothing, on purpose or while its sink is down; empty otherwise."""
+        return self.outage.why
+
     async def run(self) -> None:
         """Consume until stopping, and come back after whatever ends a connection."""
         attempt = 0
@@ -77,7 +82,7 @@ class Worker:
             self.consuming.clear()
             await happens(self._stopping, pause(attempt))
         await self._finish()  # what outlived its connection
-        self._outage.end()
+        self.outage.end()
         self.trouble = "stopped"
 
     async def _session(self) -> None:
@@ -98,13 +103,13 @@ class Worker:
 
     async def _subscription(self, link: Link) -> None:
         """Consume until the defences ask for another subscription; at its end nothing is left in hand."""
-        if self._outage.lasts:
+        if self.outage.lasts:
             self.trouble = ""  # paused on purpose is ready
-        await first(self._outage.over, self._stopping, link.lost)
+        await first(self.outage.over, self._stopping, link.lost)
         if self._stopping.is_set() or link.lost.done():
             return
         tag = await self._consume(link)
-        await first(self._probation.turn, self._outage.began, self._stopping, link.lost)
+        await first(self._probation.turn, self.outage.began, self._stopping, link.lost)
         if not link.lost.done():
             await link.cancel(tag)
         await self._idle(link)
@@ -172,9 +177,9 @@ class Worker:
         """Judge one delivery and tell the broker. Work from a lost connection still holds its slot until it is done."""
         try:
             verdict = await self._judge.verdict(delivery)
-            while isinstance(verdict, Retry) and await self._outage.explains(verdict):
+            while isinstance(verdict, Retry) and await self.outage.explains(verdict):
                 delivery.held = True
-                if not await self._outage.passes(self._stopping, self._queue.ack_timeout.total_seconds() / 2):
+                if not await self.outage.passes(self._stopping, self._queue.ack_timeout.total_seconds() / 2):
                     verdict = Retry(Later.PAUSED, verdict.detail)
                 elif self._is_current(delivery):
                     verdict = await self._judge.verdict(delivery)

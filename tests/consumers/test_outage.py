@@ -63,6 +63,87 @@ def test_an_outage_costs_no_event_a_try(desk: Callable[..., Desk], capfd: pytest
     assert 1 == sum(line.get("held", False) for line in told)
 
 
+def test_a_pause_on_purpose_lasts_until_it_is_ended(
+    desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What was begun is finished, nothing else is taken though the sink is well; then all of it, and no try is lost."""
+
+    async def story() -> None:
+        d, sink, go_on = desk(prefetch=3, delivery_limit=2), MemoryBlobs(), asyncio.Event()
+        d.publish("begun")
+
+        async def write(event: Event) -> bool:
+            await go_on.wait()
+            return await sink.create(event.id, b"", event.body_hash)
+
+        async with d.working(write, probe=probe_of(sink)) as worker:
+            await until(lambda: d.seen == ["begun"])
+            worker.outage.hold("a test")
+            assert ("", "on purpose, by a test", 1) == (worker.trouble, worker.paused, d.count(PAUSED))
+            go_on.set()
+            await until(lambda: d.count(CONSUMED) == 1)
+            d.publish(*(f"e{n}" for n in range(20)))
+            await asyncio.sleep(2)
+            assert (["begun"], 20) == (d.seen, d.broker.ready(d.queue.name))
+            worker.outage.release("a test")
+            assert ("", 0) == (worker.paused, d.count(PAUSED))
+            await until(lambda: d.count(CONSUMED) == 21, 10)
+        assert 0 == d.broker.ready(d.queue.dead)
+
+    run(story())
+    told = lines(capfd.readouterr().out)
+    assert {1} == {line["attempt"] for line in told if "verdict" in line}
+    said = [(line["message"], line["by"]) for line in told if "by" in line]
+    assert [("paused", "a test"), ("resumed", "a test")] == said
+
+
+def test_work_on_a_sink_behind_a_pause_costs_no_event_a_try(
+    desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever pauses too late, ends it too early, or once more in an outage: held until both are over."""
+
+    async def story() -> None:
+        d, sink = desk(prefetch=3, delivery_limit=2), MemoryBlobs()
+        sink.unavailable = True
+        d.publish(*(f"e{n}" for n in range(20)))
+
+        async def write(event: Event) -> bool:
+            return await sink.create(event.id, b"", event.body_hash)
+
+        async with d.working(write, probe=probe_of(sink)) as worker:
+            await until(lambda: d.count(PAUSED) == 1)
+            worker.outage.hold("a test")
+            sink.unavailable = False
+            await asyncio.sleep(2)
+            assert (1, 0) == (d.count(PAUSED), sink.written), "the sink is back, the person is not"
+            sink.unavailable = True
+            worker.outage.release("a test")
+            await until(lambda: worker.paused.startswith("sink_unavailable: "))
+            assert 19 == d.broker.ready(d.queue.name)
+            sink.unavailable = False
+            await until(lambda: d.count(CONSUMED) == 20, 10)
+        assert ("", 0, 0) == (worker.paused, d.count(RETRIED, "sink_unavailable"), d.broker.ready(d.queue.dead))
+
+    run(story())
+    assert {1} == {line["attempt"] for line in lines(capfd.readouterr().out) if "verdict" in line}
+
+
+def test_a_worker_stops_in_a_pause(desk: Callable[..., Desk]) -> None:
+    """Nobody has to resume it first."""
+
+    async def story() -> None:
+        d = desk()
+        async with d.working(lambda _: asyncio.sleep(0, result=True)) as worker:
+            await until(lambda: not worker.trouble)
+            worker.outage.hold("a test")
+            await asyncio.sleep(0.5)
+            d.publish("a")
+            await asyncio.sleep(0.5)
+        assert ([], 1, "stopped") == (d.seen, d.broker.ready(d.queue.name), worker.trouble)
+
+    run(story())
+
+
 def test_what_cannot_be_held_longer_is_returned_once(
     desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:

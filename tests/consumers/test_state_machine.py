@@ -100,6 +100,11 @@ class Machine(RuleBasedStateMachine):
     def slow_down(self, slow: bool) -> None:
         self.slow = slow
 
+    @rule(held=st.booleans())
+    def pause_on_purpose(self, held: bool) -> None:
+        outage = self.worker.outage
+        outage.hold("a person") if held else outage.release("a person")
+
     @rule(seconds=st.sampled_from([0.1, 1.0, 10.0, 1200.0]))
     def wait(self, seconds: float) -> None:
         self._turn(seconds)
@@ -160,6 +165,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "broker"):
             return
         self.sink.unavailable = self.slow = False
+        self.worker.outage.release("a person")
         for _ in range(400):
             self._turn(5, deliver=PREFETCH)
             if len(self.broker.acked) == len(self.published):

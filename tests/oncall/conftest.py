@@ -97,6 +97,7 @@ class Watched:
 
     name: str
     trouble: str
+    paused: str = ""
 
 
 @pytest.fixture(scope="session")
