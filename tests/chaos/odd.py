@@ -1,7 +1,7 @@
 """`python -m tests.chaos.odd SERVICE`: a consumer process with one oddity, told by its environment.
 
 CHAOS_DAYS_AHEAD=N: its clock is N days ahead. CHAOS_DEADLY=ID,ID: it dies when one of these events is handled.
-CHAOS_DIES=PLACE: it dies right after PLACE of a run is behind it.
+CHAOS_DIES=PLACE: it dies right after PLACE of a run is behind it. CHAOS_PATIENCE=N: it has N seconds to acknowledge.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ def ahead(days: int) -> None:
             return super().now(tz) + dt.timedelta(days=days)
 
     dt.datetime = Later  # type: ignore[misc]
+
+
+def impatient(seconds: int) -> None:
+    """What the catalog says of a broker that is told so by a policy."""
+    from catalog import Queue  # noqa: PLC0415 - as the next
+
+    Queue.ack_timeout = property(lambda _: dt.timedelta(seconds=seconds))  # type: ignore[assignment, method-assign]
 
 
 def deadly(ids: frozenset[str]) -> None:
@@ -82,6 +89,8 @@ def main() -> int:
     told = os.environ.get
     if days := told("CHAOS_DAYS_AHEAD"):
         ahead(int(days))
+    if seconds := told("CHAOS_PATIENCE"):
+        impatient(int(seconds))
     if ids := told("CHAOS_DEADLY"):
         deadly(frozenset(ids.split(",")))
     if place := told("CHAOS_DIES"):

@@ -1,17 +1,11 @@
-"""Scenarios of bad input: what can never be written, what kills its process, and a sink that is away."""
+"""The scenario of bad input: what can never be written becomes a dead letter, and what is corrected is written."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
-import signal
-import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 import pika
@@ -26,13 +20,8 @@ from oncall.letters import Letter, read
 from proof import expect
 from proof.plan import Message, good
 from proof.portfolio import Envelope, encode
-from tests.brokers import eventually
 from tests.chaos.campaign import Lab, Row
-from tests.chaos.proxy import Weather
-from tests.chaos.world import COLLECTORS, LAB, Scene, World, at_most, exactly, fates, none
-
-RESTART_AFTER = 0.2  # seconds, as a supervisor does
-LIMIT = 4  # deliveries, where a process dies at each of them
+from tests.chaos.world import COLLECTORS, Scene, World, exactly, fates, none
 
 Spoilt = tuple[Never, bytes]
 
@@ -160,113 +149,3 @@ def _replayed(scene: Scene, models: Sequence[Envelope], queue: str) -> Message:
         for _ in range(2):
             opened.basic_publish("", queue, message.body, pika.BasicProperties(delivery_mode=2), mandatory=True)
     return message
-
-
-def deadly(lab: Lab, world: World) -> Row:
-    """5: events whose handling ends the process, among good ones; a supervisor starts it again each time."""
-    seeds, crashes, innocents, culprits, buried = lab.of(20), 0, 0, 0, 0
-    figures = []
-    queues = tuple(replace(queue, delivery_limit=LIMIT) for queue in LAB.queues)
-    with ExitStack() as ending:
-        own = World(world.home / "deadly", ending, world.seed, world.version, replace(LAB, queues=queues))
-        for number in range(seeds):
-            for workers in (1, 4):
-                chance = random.Random(f"{world.seed}/{number}/{workers}")
-                with own.scene() as scene:
-                    messages = own.take(600, "llm.inference.completed", "embedding.generated")
-                    chosen = chance.sample(range(600), chance.randint(1, 5))
-                    for place in chosen:
-                        messages[place] = _culprit(own, messages[place])
-                    scene.preload(messages)
-                    ids = ",".join(messages[place].identity for place in chosen)
-                    crashes += _supervised(scene, workers, ids, len(chosen))
-                    found = scene.account()
-                    culprits += len(chosen)
-                    innocents += len(found.lost) + len([place for place in found.unexpected if "dead" in place])
-                    buried += found.buried
-                    figures = fates(found, dead=len(chosen))[:4]
-    return Row(
-        f"{seeds} seeds, 1 and 4 workers, {culprits} culprits among {1_200 * seeds:,}, {crashes} crashes",
-        [*figures, exactly("culprits dead-lettered", culprits, buried), none("innocents", innocents)],
-    )
-
-
-def _culprit(world: World, message: Message) -> Message:
-    """The same event, which becomes a dead letter by the limit of deliveries."""
-    queue = world.catalog.queue_of("usage")
-    entry = expect.dead_letter(queue, message.identity, "delivery_limit")
-    return replace(message, kind="delivery_limit", becomes={queue.name: entry})
-
-
-def _supervised(scene: Scene, workers: int, ids: str, culprits: int) -> int:
-    """Keep the workers running until the queue is settled; the number of crashes."""
-    names = [f"analytics-service.{number}" for number in range(workers)]
-    crashes, until = 0, time.monotonic() + 60 + 40 * culprits
-    quiet = 0.0
-    while quiet < 3.0:
-        assert time.monotonic() < until, f"not settled after {crashes} crashes"
-        for name in names:
-            process = scene.running.get(name)
-            if process is None or process.poll() is not None:
-                crashes += process is not None
-                scene.start(name, ("-m", "tests.chaos.odd"), CHAOS_DEADLY=ids)
-        time.sleep(RESTART_AFTER)
-        quiet = 0.0 if scene.world.ready() or scene.stand.held() else quiet + RESTART_AFTER
-    for name in names:
-        scene.end(name, signal.SIGTERM)
-    return crashes
-
-
-def down(lab: Lab, world: World) -> Row:
-    """2: both sinks down while events arrive, three replicas of each collector; then a sink that flaps."""
-    away, flaps = max(20.0, 600.0 * min(1.0, lab.scale)), lab.of(12)
-    with world.scene() as scene:
-        for service in COLLECTORS:
-            for number in range(3):
-                scene.start(f"{service}.{number}")
-        scene.consuming()
-        scene.publish(world.take(200), 100).join()
-        _weather(world, down=True)
-        scene.publish(world.take(int(10 * away)), 10)
-        time.sleep(away)
-        _weather(world, down=False)
-        back = _first_write(scene)
-        scene.settle(300)
-        tries = [line for service in COLLECTORS for line in scene.logged(service) if "verdict" in line]
-        again = sum(int(line["attempt"]) > 1 for line in tries)
-        scene.publish(world.take(25 * flaps * 5), 5)
-        for _ in range(flaps):
-            time.sleep(5)
-            _weather(world, down=True)
-            time.sleep(20)
-            _weather(world, down=False)
-        scene.settle(300)
-        scene.end_all()
-        most = sum(queue.prefetch * 3 for queue in world.catalog.queues if queue.service in COLLECTORS)
-        return Row(
-            f"down for {away:.0f} s, then {flaps} times 20 s, 3 replicas",
-            [
-                *fates(scene.account()),
-                at_most("writing again", 10, back),
-                at_most("redeliveries in the outage", most, again, "events"),
-                none("ended by themselves", scene.ended_alone),
-            ],
-        )
-
-
-def _weather(world: World, *, down: bool) -> None:
-    world.lake.weather, world.cosmos.weather = Weather(down=down), Weather(down=down)
-
-
-def _first_write(scene: Scene) -> float:
-    """Seconds from now until every collector has written something."""
-    began, now = time.monotonic(), datetime.now(UTC).isoformat()
-
-    def written() -> bool:
-        return all(
-            any(line.get("verdict") == "written" and line["time"] > now for line in scene.logged(service))
-            for service in COLLECTORS
-        )
-
-    eventually(written, 60)
-    return time.monotonic() - began
