@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.defences.table import ROOT, Defence
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".local", "__pycache__", ".*_cache", ".hypothesis", "build")
-_ERROR = re.compile(r"^E +(?:AssertionError: )?(.+)$", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (?P<test>.+?)(?: - (?:AssertionError: )?(?P<said>.*))?$", re.MULTILINE)
 FAILED = 1  # pytest's exit code for tests that ran and failed
 
 
@@ -33,7 +33,7 @@ def copied() -> Iterator[Path]:
 def checked(root: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """Run tests, by node id, in a tree, with this virtualenv."""
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root), "COLUMNS": "400"}
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -42,7 +42,7 @@ def without(defence: Defence) -> str:
     with copied() as root:
         defence.removed_from(root)
         done = checked(root, [defence.test])
-    if done.returncode != FAILED or f"FAILED {defence.test}" not in done.stdout:
+    found = _FAILED.search(done.stdout)
+    if done.returncode != FAILED or found is None or found["test"] != defence.test:
         raise Survived(f"{defence.test} does not fail without this defence:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
-    found = _ERROR.search(done.stdout)
-    return found[1].strip() if found else "failed"
+    return found["said"] or "failed"
