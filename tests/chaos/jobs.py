@@ -27,26 +27,23 @@ from tests.cluster.publishing import FIRST
 
 SERVICE = "risk-analytics"
 BOUNDARIES = ("claimed", "written", "checkpoint", "ended", "published", "noted", "answered", "acked")
-PER_KILL = (
-    320  # blobs, so that the run outlives its kills: one comes after 256 in the mean, a batch between checkpoints
-)
-LONGEST_LIFE = 2.0  # seconds from taking the run up to the kill; a batch takes half of it
+PER_KILL = 320  # blobs, so that the run outlives its kills: between two of them it gets on by a batch of 256 or less
+LONG = 16  # days; a listing of all in one would take longer than a busy machine has for an answer
+LONGEST_LIFE = 3.0  # seconds from taking the run up to the kill; a batch takes a third of it
 SHORT = 300  # blobs; two batches
 
 
 def killed(lab: Lab, world: World) -> Row:
     """10: a run killed at random moments, then a run killed at each boundary of its way; each has a day of its own."""
     kills = lab.of(50, 5)
-    days = [FIRST - timedelta(days=100 + number) for number in range(1 + len(BOUNDARIES))]
-    rows = _filled(world, days[0], PER_KILL * kills)
-    for day in days[1:]:
-        rows += _filled(world, day, SHORT)
+    first, places = FIRST - timedelta(days=100), [FIRST - timedelta(days=20 + n) for n in range(len(BOUNDARIES))]
+    rows = [row for n in range(LONG) for row in filled(world, first + timedelta(days=n), PER_KILL * kills // LONG)]
+    rows += [row for day in places for row in filled(world, day, SHORT)]
     with world.scene() as scene:
-        triggers = [world.trigger(day) for day in days]
-        struck, longest, total = _killed_often(scene, triggers[0], kills)
-        died = [place for place, trigger in zip(BOUNDARIES, triggers[1:], strict=True) if _dies(scene, place, trigger)]
+        struck, longest, total = _killed_often(scene, world.trigger(first, LONG), kills)
+        died = [place for place, day in zip(BOUNDARIES, places, strict=True) if _dies(scene, place, world.trigger(day))]
         scene.settle()
-        found, snapshots = scene.account(), _snapshots(world, rows)
+        found, snapshots = scene.account(), snapshots_of(world, rows)
         return Row(
             f"{kills} kills of a run over {PER_KILL * kills:,} blobs, {total:.0f} s done again in all;"
             f" a run killed at each of {', '.join(BOUNDARIES)}",
@@ -79,9 +76,9 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, floa
         at_work.look_on(scene.chance.uniform(0, LONGEST_LIFE))
         scene.end(SERVICE, signal.SIGKILL)
         undone.append(at_work.since_checkpoint)
-        without_progress = 0 if at_work.moved() else without_progress + 1
+        without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
         scene.start(SERVICE)
-    eventually(lambda: _ended(scene, trigger), 180)
+    eventually(lambda: is_ended(scene, trigger), 180)
     scene.settle(60)
     scene.end(SERVICE, signal.SIGTERM)
     return len(undone), max(undone, default=0.0), sum(undone)
@@ -92,12 +89,12 @@ class _Watch:
 
     def __init__(self, scene: Scene, trigger: Message) -> None:
         self._scene, self._trigger = scene, trigger
-        before = _run(scene, trigger)
+        before = run_of(scene, trigger)
         self._begin = eventually(lambda: self._taken_after(before), 60)
         self._saved, self._at = self._begin.checkpoint, time.monotonic()
 
     def _taken_after(self, before: Run | None) -> Run | None:
-        run = _run(self._scene, self._trigger)
+        run = run_of(self._scene, self._trigger)
         taken = run and (run.published_at or run.lease_until != (before and before.lease_until))
         return run if taken else None
 
@@ -111,7 +108,7 @@ class _Watch:
 
     def moved(self) -> bool:
         """Whether it was saved since it was taken up."""
-        if (run := _run(self._scene, self._trigger)) and run.checkpoint != self._saved:
+        if (run := run_of(self._scene, self._trigger)) and run.checkpoint != self._saved:
             self._saved, self._at = run.checkpoint, time.monotonic()
         return self._saved != self._begin.checkpoint
 
@@ -128,23 +125,23 @@ def _dies(scene: Scene, place: str, trigger: Message) -> bool:
     scene.start(SERVICE, ("-m", "tests.chaos.odd"), CHAOS_DIES=place)
     status = scene.running.pop(SERVICE).wait(timeout=60)
     scene.start(SERVICE)
-    eventually(lambda: _ended(scene, trigger), 90)
+    eventually(lambda: is_ended(scene, trigger), 90)
     scene.settle(60)
     scene.end(SERVICE, signal.SIGTERM)
     return status == DIED
 
 
-def _ended(scene: Scene, trigger: Message) -> bool:
-    run = _run(scene, trigger)
+def is_ended(scene: Scene, trigger: Message) -> bool:
+    run = run_of(scene, trigger)
     return bool(run and run.published_at)
 
 
-def _run(scene: Scene, trigger: Message) -> Run | None:
+def run_of(scene: Scene, trigger: Message) -> Run | None:
     [job] = scene.world.catalog.jobs
     return Ledger(scene.stand.endpoints).find(job.name, trigger.identity)
 
 
-def _filled(world: World, day: date, blobs: int) -> list[Event]:
+def filled(world: World, day: date, blobs: int) -> list[Event]:
     """So many evaluations of a day in the lake, written as the collector writes them."""
     models = [event for event in events(FIRST, world.seed) if event["type"] == "risk.evaluated"]
     name = f"{world.seed}-{day}"
@@ -172,7 +169,7 @@ def _at(day: date, number: int) -> str:
     return f"{day}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
 
 
-def _snapshots(world: World, rows: list[Event]) -> Any:
+def snapshots_of(world: World, rows: list[Event]) -> Any:
     """The snapshots of these rows against what an undisturbed run makes of them, said from the contract."""
     planned = {}
     for event in rows:
@@ -191,7 +188,7 @@ def _columns(event: Event) -> dict[str, Any]:
 def twice(lab: Lab, world: World) -> Row:
     """13: two workers, each with the same trigger in hand at once; the trigger is published twice."""
     rounds, day = lab.of(20, 2), FIRST - timedelta(days=50)
-    _filled(world, day, SHORT)
+    filled(world, day, SHORT)
     with world.scene() as scene:
         for name in (f"{SERVICE}.a", f"{SERVICE}.b"):
             scene.start(name)

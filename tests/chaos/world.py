@@ -106,9 +106,10 @@ class World:
                 found.append(message)
         return found
 
-    def trigger(self, day: date = FIRST) -> Message:
-        """The trigger of a run that was not asked for before, over one day; without one, of the traffic."""
-        return trigger(self.catalog, next(self._triggers) + 1000 * (self.seed % 1000), Window(day, day))
+    def trigger(self, first: date = FIRST, days: int = 1) -> Message:
+        """The trigger of a run that was not asked for before, over some days; without any, over one of the traffic."""
+        window = Window(first, first + timedelta(days=days - 1))
+        return trigger(self.catalog, next(self._triggers) + 1000 * (self.seed % 1000), window)
 
     def _endless(self) -> Iterator[Message]:
         week = 0
