@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,7 +19,6 @@ from consumers.sinks import Blobs, Documents
 # A module is imported only by the service that needs it: pyarrow, obstore and the Cosmos client are most of a process.
 # ruff: noqa: PLC0415
 
-PROBE = "_probe"  # nothing has this name
 IN_THE_LAKE = ("lake", "audit")
 
 
@@ -56,22 +54,17 @@ class Parts:
         return WIRING[name](self)
 
     def probe(self, name: str) -> Probe:
-        """How the sink of this handler is asked whether it answers: by a read that leaves nothing behind."""
+        """How the sink of this handler is asked whether it answers: by a write that leaves nothing behind."""
         if name in IN_THE_LAKE:
-            return lambda: _look(self.blobs)
+            return self.blobs.probe
         setting = {"batch": "cosmos_db.containers.batch_job_runs"}.get(name, "cosmos_db.containers.usage_ml")
         container = self.settings.catalog.store(setting).name
-        return lambda: self.documents.read(container, PROBE, PROBE)
+        return lambda: self.documents.probe(container)
 
     async def close(self) -> None:
         for name in ("blobs", "documents"):
             if name in self.__dict__:
                 await getattr(self, name).close()
-
-
-async def _look(blobs: Blobs) -> None:
-    with suppress(KeyError):
-        await blobs.read(PROBE)
 
 
 def _lake(parts: Parts) -> Handler:

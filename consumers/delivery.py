@@ -22,7 +22,7 @@ class Delivery:
     """A message on the channel that brought it; its tag means nothing on any other.
 
     `alone` and `held` tell which defence is at work: handled with nothing beside it, kept while its sink was down.
-    `resting`: waits here for its next try, because the broker cannot delay one.
+    `resting`: waits here for its next try, because the broker cannot delay one. `came` is the loop's time.
     """
 
     channel: Channel
@@ -36,6 +36,7 @@ class Delivery:
     alone: bool = False
     held: bool = False
     resting: bool = False
+    came: float = 0.0
 
     @property
     def headers(self) -> Mapping[str, Any]:

@@ -98,7 +98,12 @@ class Outage:
         try:
             async with asyncio.timeout(PROBE_WITHIN):
                 await self._probe()
-        except (Retry, TimeoutError):
+        except Retry as failure:
+            return failure.reason not in SUSPICIOUS
+        except TimeoutError:
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, the events are safe in the queue until it is mended
+            log.failure("the probe failed unexpectedly", error, queue=self._queue)
             return False
         return True
 

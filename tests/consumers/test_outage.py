@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -26,11 +25,7 @@ def desk(any_broker: LiveBroker) -> Callable[..., Desk]:
 
 
 def probe_of(sink: MemoryBlobs) -> Probe:
-    async def look() -> None:
-        with suppress(KeyError):
-            await sink.read("_probe")
-
-    return look
+    return sink.probe
 
 
 def test_an_outage_costs_no_event_a_try(desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +163,83 @@ def test_what_cannot_be_held_longer_is_returned_once(
         assert 0 == d.broker.ready(d.queue.dead)
 
     run(story())
+
+
+def test_a_sink_that_is_only_read_from_is_down(desk: Callable[..., Desk]) -> None:
+    """Reads work and writes fail: it stays paused, where a probe that reads would end the pause again and again."""
+
+    async def story() -> None:
+        d, sink = desk(delivery_limit=2), MemoryBlobs()
+        sink.read_only = True
+        d.publish("a")
+
+        async def write(event: Event) -> bool:
+            return await sink.create(event.id, b"", event.body_hash)
+
+        async with d.working(write, probe=sink.probe):
+            await until(lambda: d.count(PAUSED) == 1)
+            await asyncio.sleep(5)
+            assert (1, ["a"]) == (d.count(PAUSED), d.seen)
+            sink.read_only = False
+            await until(lambda: d.count(CONSUMED) == 1, 10)
+        assert 0 == d.count(RETRIED, "sink_unavailable")
+        assert 0 == d.broker.ready(d.queue.dead)
+
+    run(story())
+
+
+def test_short_outages_one_after_the_other_are_held_as_one(
+    desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is shorter than an event may be held, all of them longer: it goes back before the broker takes it away."""
+
+    async def story() -> None:
+        d, began = desk(delivery_limit=20), asyncio.get_running_loop().time()
+        monkeypatch.setattr(type(d.queue), "ack_timeout", timedelta(seconds=6))
+        returned: list[float] = []
+        answers = iter([False, True] * 100)  # down when it is asked why, up when it is watched
+
+        async def flapping() -> None:
+            if not next(answers):
+                raise Retry(Later.SINK_UNAVAILABLE, "503")
+            await asyncio.sleep(1)
+
+        async def write(_: Event) -> bool:
+            if d.count(RETRIED, "paused"):
+                return True
+            returned.append(asyncio.get_running_loop().time() - began)
+            raise Retry(Later.SINK_UNAVAILABLE, "503")
+
+        d.publish("a")
+        async with d.working(write, probe=flapping):
+            await until(lambda: d.count(CONSUMED) == 1, 30)
+        assert 1 == d.count(RETRIED, "paused")
+        assert returned[-1] - returned[0] <= 3.5, "half of six seconds, and the last try"
+
+    run(story())
+
+
+def test_a_probe_that_breaks_keeps_the_event(desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]) -> None:
+    """An error that nobody foresaw in the probe is told, and the sink is taken to be down until it is over."""
+
+    async def story() -> None:
+        d, faults = desk(), [ValueError("of the probe")] * 2
+        d.publish("a")
+
+        async def broken() -> None:
+            if faults:
+                raise faults.pop()
+
+        async def write(_: Event) -> bool:
+            if len(d.seen) == 1:
+                raise Retry(Later.SINK_UNAVAILABLE, "503")
+            return True
+
+        async with d.working(write, probe=broken):
+            await until(lambda: d.count(CONSUMED) == 1)
+
+    run(story())
+    assert 2 == sum(line.get("message") == "the probe failed unexpectedly" for line in lines(capfd.readouterr().out))
 
 
 def test_one_event_that_fails_is_no_outage(desk: Callable[..., Desk]) -> None:

@@ -139,6 +139,8 @@ def test_what_a_lost_connection_charged_is_handled_alone(
             await until(lambda: d.count(CONSUMED) == 6, 30)
             d.publish("fresh")
             await until(lambda: d.count(CONSUMED) == 7)
+            d.publish("one more")  # comes by the open window
+            await until(lambda: d.count(CONSUMED) == 8)
         assert 5 == d.count(SUSPECTS)
         assert 0 == d.broker.ready(d.queue.dead)
 

@@ -14,11 +14,12 @@ FOLDER = Path(consumers.__file__).parent
 
 # What is answered by what comes after it, by file: a decision for each, made here too.
 ANSWERED = {
-    "assembly.py": {"KeyError"},  # a sink that nobody made has nothing to close
     "jobs/request.py": {"(OverflowError, TypeError, ValueError)"},  # raises below, in words for a person
     "ledger.py": {"Changed", "Reject", "Retry", "LostLease"},  # another worker was first; what it wrote is read
+    "sinks/blob.py": {"AlreadyExistsError"},  # of a probe: another process asks the same
     "sinks/cosmos.py": {
         "CosmosResourceExistsError",  # reads what is there and compares
+        "CosmosResourceNotFoundError",  # of a probe: another process took it away
         "(CosmosAccessConditionFailedError, CosmosResourceNotFoundError)",  # the same
     },
     "waiting.py": {"TimeoutError"},  # the answer is that it did not happen
