@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import brokers, deadly, jobs, outages, poison, timeouts, traffic
+from tests.chaos import brokers, deadly, jobs, nodes, outages, poison, timeouts, traffic
 from tests.chaos.campaign import Scenario
 
 BOTH = ("4.3", "4.0")
@@ -21,5 +21,6 @@ SCENARIOS = (
     Scenario(11, "a job longer than the acknowledgement timeout", timeouts.outlasting, BOTH, small=False),
     Scenario(12, "redelivered after midnight", traffic.midnight),
     Scenario(13, "the same trigger twice, at once", jobs.twice, small=False),
+    Scenario(14, "three nodes, one killed, then another", nodes.clustered, small=False),
     Scenario(15, "scaled and rolled under load", traffic.scaled, small=False),
 )
