@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos import brokers, deadly, jobs, nodes, outages, poison, timeouts, traffic
+from tests.chaos import brokers, deadly, jobs, memory, nodes, outages, poison, timeouts, traffic
 from tests.chaos.campaign import Scenario
 
 BOTH = ("4.3", "4.0")
@@ -23,4 +23,5 @@ SCENARIOS = (
     Scenario(13, "the same trigger twice, at once", jobs.twice, small=False),
     Scenario(14, "three nodes, one killed, then another", nodes.clustered, small=False),
     Scenario(15, "scaled and rolled under load", traffic.scaled, small=False),
+    Scenario(16, "memory over very many events", memory.flat, small=False),
 )
