@@ -8,13 +8,12 @@ import shutil
 import sys
 import time
 import warnings
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.chaos.campaign import WIDTH, Lab, play, show
+from tests.chaos.campaign import WIDTH, abreast, show
 from tests.chaos.scenarios import SCENARIOS
 from tools.cache import ROOT
 
@@ -37,8 +36,7 @@ def main() -> int:
     began = time.monotonic()
     shutil.rmtree(home := options.home.absolute(), ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
-    with ExitStack() as ending:
-        played = play(Lab(home, seed, options.scale, ending), chosen, small=False)
+    played = abreast(home, seed, options.scale, chosen)
     status = show(Console(width=WIDTH), played)
     print(f"seed {seed}, {time.monotonic() - began:.0f} s; logs: {home}")
     return status

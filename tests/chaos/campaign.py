@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich import box
@@ -52,13 +53,18 @@ class Lab:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One line of the table. `small`: it is short enough for the form that runs inside `make test`."""
+    """One line of the table.
+
+    `small`: it is short enough for the form that runs inside `make test`. `waits`: it waits more than it works, so
+    that others can be played meanwhile.
+    """
 
     number: int
     title: str
     play: Callable[[Lab, World], Row]
     versions: tuple[str, ...] = ("4.3",)
     small: bool = True
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,22 @@ class Played:
     @property
     def met(self) -> bool:
         return self.row is not None and self.row.met
+
+
+def abreast(home: Path, seed: int, scale: float, scenarios: Sequence[Scenario]) -> list[Played]:
+    """Play all of them: those that work one after the other, and beside them those that wait, by broker."""
+    lanes = {"working": [one for one in scenarios if not one.waits]}
+    for version in ("4.3", "4.0"):
+        waiting = [replace(one, versions=(version,)) for one in scenarios if one.waits and version in one.versions]
+        lanes[f"waiting-{version}"] = waiting
+
+    def lane(name: str) -> list[Played]:
+        with ExitStack() as ending:
+            return play(Lab(home / name, seed, scale, ending), lanes[name], small=False)
+
+    with ThreadPoolExecutor() as pool:
+        played = [one for result in pool.map(lane, lanes) for one in result]
+    return sorted(played, key=lambda one: (one.scenario.number, one.version != "4.3"))
 
 
 def play(lab: Lab, scenarios: Iterable[Scenario], *, small: bool) -> list[Played]:
@@ -94,7 +116,8 @@ def _play(lab: Lab, scenario: Scenario, version: str) -> Played:
     except Exception as error:  # noqa: BLE001 - a scenario that breaks is a row that is not met; the others are played
         fault = f"{type(error).__name__}: {error}"
     played = Played(scenario, version, time.monotonic() - began, row, fault)
-    print(f"     {'met' if played.met else 'NOT MET'} after {played.seconds:.0f} s {fault}", flush=True)
+    verdict = "met" if played.met else "NOT MET"
+    print(f"{scenario.number:>3}  {verdict} on {version} after {played.seconds:.0f} s {fault}", flush=True)
     return played
 
 
