@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pika.channel import Channel
@@ -36,11 +37,16 @@ class Delivery:
     alone: bool = False
     held: bool = False
     resting: bool = False
-    came: float = 0.0
+    came: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     @property
     def headers(self) -> Mapping[str, Any]:
         return self.properties.headers or {}
+
+    @property
+    def age(self) -> float:
+        """Seconds since it came."""
+        return asyncio.get_running_loop().time() - self.came
 
     @property
     def charged(self) -> int:

@@ -162,8 +162,7 @@ class Worker:
             link.lost.set_result(LinkLost(f"the broker cancelled the consumer of {self.name}: {why}"))
 
     def _take(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
-        now = asyncio.get_running_loop().time()
-        delivery = Delivery(channel, method.delivery_tag, method.routing_key, properties, body, came=now)
+        delivery = Delivery(channel, method.delivery_tag, method.routing_key, properties, body)
         if self._probation.admits(delivery):
             self._begin(delivery)
 
@@ -180,7 +179,9 @@ class Worker:
             verdict = await self._judge.verdict(delivery)
             while isinstance(verdict, Retry) and await self.outage.explains(verdict):
                 delivery.held = True
-                if not await self.outage.passes(self._stopping, self._may_be_held(delivery)):
+                # over all outages since it came: the broker's patience does not begin anew with each
+                left = self._queue.ack_timeout.total_seconds() / 2 - delivery.age
+                if not await self.outage.passes(self._stopping, left):
                     verdict = Retry(Later.PAUSED, verdict.detail)
                 elif self._is_current(delivery):
                     verdict = await self._judge.verdict(delivery)
@@ -193,11 +194,6 @@ class Worker:
             self._record(delivery, verdict, answered)
         except asyncio.CancelledError:
             self._return([delivery])
-
-    def _may_be_held(self, delivery: Delivery) -> float:
-        """Seconds, over all outages since it came: the broker's patience does not begin anew with each."""
-        since = asyncio.get_running_loop().time() - delivery.came
-        return self._queue.ack_timeout.total_seconds() / 2 - since
 
     async def _give_back(self, delivery: Delivery, verdict: Retry) -> bool:
         if verdict.reason in NOT_A_TRY:
