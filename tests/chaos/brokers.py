@@ -116,7 +116,8 @@ def _writing(scene: Scene) -> float:
         found = {queue: moment for queue, moment in reversed(times) if moment > began}
         return found if found.keys() >= _collected(scene) else {}
 
-    return (max(eventually(first, 60).values()) - began).total_seconds()
+    found: dict[str, datetime] = eventually(first, 60)
+    return (max(found.values()) - began).total_seconds()
 
 
 def alarmed(lab: Lab, world: World) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,25 +43,24 @@ class Node:
 
 def clustered(lab: Lab, world: World) -> Row:
     """14: consumers and publisher are connected to the node that dies, and are led to a living one as by a Service."""
-    events = lab.of(20_000, 3_000)
+    events = lab.of(10_000, 3_000)
     with ExitStack() as ending:
         own = World(world.home / "nodes", ending, world.seed, world.version)
         nodes = [_joined(own.stand, ending, name) for name in OTHERS]
+        own.stand.api.post("rebalance/queues", {})
+        eventually(lambda: all(_led(own, node) for node in nodes), 60)
         with own.scene() as scene:
             _lead(own, nodes[0])
             for service in COLLECTORS:
                 scene.start(service)
             scene.consuming()
-            stream = Publishing(_over(own), own.catalog.exchange.name, own.take(events), RATE)
-            scene.streams.append(stream)
-            stream.start()
-            deaths = [_killed(scene, ending, stream, *pair) for pair in (nodes, nodes[::-1])]
+            deaths = [_killed(scene, ending, events, *pair) for pair in (nodes, nodes[::-1])]
             scene.settle()
             queues = _queues(own)
             scene.end_all()
             led = ", ".join(str(death.led) for death in deaths)
             return Row(
-                f"{events:,} events, the killed nodes led {led} of {len(queues)} queues,"
+                f"2 x {events:,} events, the killed nodes led {led} of {len(queues)} queues,"
                 f" {sum(death.confirmed for death in deaths):,} events confirmed while they were gone",
                 [
                     *fates(scene.account()),
@@ -82,12 +82,14 @@ class Death:
     confirmed: int
 
 
-def _killed(scene: Scene, ending: ExitStack, stream: Publishing, node: Node, other: Node) -> Death:
-    """Kill a node and start it again; those who were connected to it are led to another."""
+def _killed(scene: Scene, ending: ExitStack, events: int, node: Node, other: Node) -> Death:
+    """Kill a node under traffic and start it again; those who were connected to it are led to another."""
     own = scene.world
+    stream = Publishing(_over(own), own.catalog.exchange.name, own.take(events), RATE)
+    scene.streams.append(stream)
+    stream.start()
     time.sleep(2)
-    led = sum(queue["leader"] == node.name for queue in _queues(own))
-    died, before = datetime.now(UTC), len(stream.confirmed)
+    died, before, led = datetime.now(UTC), len(stream.confirmed), _led(own, node)
     node.process.send_signal(signal.SIGKILL)
     node.process.wait(timeout=30)
     _lead(own, other)
@@ -103,21 +105,15 @@ def _silence(scene: Scene, since: datetime) -> float:
     """Seconds until each queue of the collectors has written something again, by the times of the log."""
     wanted = {queue.name for queue in scene.world.catalog.queues if queue.service in COLLECTORS}
 
-    def first() -> dict[str, datetime]:
-        told = [line for name in COLLECTORS for line in scene.logged(name) if line.get("message") == "consuming"]
+    def first(after: Mapping[str, datetime], **said: str) -> dict[str, datetime]:
+        told = [line for name in COLLECTORS for line in scene.logged(name) if line.items() >= said.items()]
         times = [(line["queue"], datetime.fromisoformat(line["time"])) for line in told]
-        found = {queue: moment for queue, moment in reversed(times) if moment > since}
+        found = {queue: moment for queue, moment in reversed(times) if moment > after[queue]}
         return found if found.keys() >= wanted else {}
 
-    again = eventually(first, 60)
-
-    def written() -> dict[str, datetime]:
-        told = [line for name in COLLECTORS for line in scene.logged(name) if line.get("verdict") == "written"]
-        times = [(line["queue"], datetime.fromisoformat(line["time"])) for line in told]
-        found = {queue: moment for queue, moment in reversed(times) if moment > again.get(queue, since)}
-        return found if found.keys() >= wanted else {}
-
-    return float((max(eventually(written, 60).values()) - since).total_seconds())
+    again: dict[str, datetime] = eventually(lambda: first(dict.fromkeys(wanted, since), message="consuming"), 60)
+    written: dict[str, datetime] = eventually(lambda: first(again, verdict="written"), 60)
+    return (max(written.values()) - since).total_seconds()
 
 
 def _joined(stand: Stand, ending: ExitStack, name: str) -> Node:
@@ -144,6 +140,11 @@ def _lead(world: World, node: Node) -> None:
     wire = world.wire
     body = {"listen": f"{LOOPBACK}:{wire.port}", "upstream": f"{LOOPBACK}:{node.port}"}
     requests.post(f"{wire.api}/proxies/amqp", json=body, timeout=5).raise_for_status()
+
+
+def _led(world: World, node: Node) -> int:
+    """How many queues this node leads."""
+    return sum(queue["leader"] == node.name for queue in _queues(world))
 
 
 def _over(world: World) -> str:

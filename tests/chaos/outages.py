@@ -63,9 +63,8 @@ def _start(scene: Scene, services: tuple[str, ...], **environment: str) -> None:
     for service in services:
         for number in range(REPLICAS):
             scene.start(f"{service}.{number}", ("-m", "tests.chaos.odd"), **environment)
-    for queue in scene.world.catalog.queues:
-        if queue.service in services:
-            eventually(lambda queue=queue: scene.world.consumers(queue.name) == REPLICAS, 30)
+    names = [queue.name for queue in scene.world.catalog.queues if queue.service in services]
+    eventually(lambda: all(scene.world.consumers(name) == REPLICAS for name in names), 30)
 
 
 def _outlasted(scene: Scene, queue: Queue) -> float:
@@ -95,7 +94,8 @@ def _first_write(scene: Scene, queue: Queue, since: datetime) -> float:
         times = [datetime.fromisoformat(line["time"]) for line in told if line.get("verdict") == "written"]
         return [moment for moment in times if moment > since]
 
-    return (min(eventually(written, 60)) - since).total_seconds()
+    found: list[datetime] = eventually(written, 60)
+    return (min(found) - since).total_seconds()
 
 
 def _redelivered(scene: Scene, queue: Queue) -> int:
