@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from uuid import UUID
+from uuid import uuid5
 
 import pika
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -23,7 +24,7 @@ from oncall.command import parser_of
 from oncall.letters import Letter, read
 from proof import expect
 from proof.plan import Message, good
-from proof.portfolio import Envelope, encode
+from proof.portfolio import NAMESPACE, Envelope, encode
 from tests.chaos.campaign import Lab, Row
 from tests.chaos.world import COLLECTORS, RATE, Scene, World, exactly, fates, none
 
@@ -71,9 +72,9 @@ def _halves(body: bytes, at: int) -> tuple[bytes, bytes]:
 
 
 @st.composite
-def malformed(draw: st.DrawFn, models: Sequence[Envelope]) -> Spoilt:
+def malformed(draw: st.DrawFn, models: Sequence[Envelope], names: Iterator[str]) -> Spoilt:
     """A body that must be refused, and for what; each with an id of its own wherever it has one."""
-    event = {**draw(st.sampled_from(models)), "id": str(UUID(int=draw(st.integers(1, 2**128 - 1))))}
+    event = {**draw(st.sampled_from(models)), "id": next(names)}
     reason, strategy, spoil = draw(st.sampled_from(SPOILERS))
     return reason, spoil(event, draw(strategy))
 
@@ -99,7 +100,9 @@ def generated(models: Sequence[Envelope], count: int, number: int) -> list[Spoil
         {**models[0], "id": f"huge-{number}-{place}", "data": {"padding": "x" * (10 * MAX_BODY)}}
         for place in range(0, count, 2_000)
     ]
-    return [*drawn(malformed(models), count - len(huge), number), *((Never.TOO_LARGE, encode(event)) for event in huge)]
+    names = (str(uuid5(NAMESPACE, f"malformed/{number}/{place}")) for place in itertools.count())
+    spoilt = drawn(malformed(models, names), count - len(huge), number)
+    return [*spoilt, *((Never.TOO_LARGE, encode(event)) for event in huge)]
 
 
 def tricked(catalog: Catalog, models: Sequence[Envelope], count: int, number: int) -> Iterator[Message]:
