@@ -60,8 +60,8 @@ def _kill(client: kubernetes.client.ApiClient, namespace: str, pod: str, contain
             _preload_content=False,
         )
         session.run_forever(timeout=PATIENCE)
-        said = session.read_all().strip().splitlines()
         ended: Any = yaml.safe_load(session.read_channel(ERROR_CHANNEL)) or {"message": f"no answer in {PATIENCE} s"}
+        said = session.read_all().strip().splitlines()  # empties every channel
         session.close()
     except (ApiException, WebSocketException, OSError) as error:
         return _refusal(str(getattr(error, "reason", error)), namespace)
