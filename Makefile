@@ -61,7 +61,7 @@ chaos: tools ## Disturb everything and count what is lost or doubled; SEED=7, SC
 	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: defences
-defences: tools ## Take out each defence of docs/reliability.md in a copy and see its test fail, about 8 minutes
+defences: tools ## Take out each defence of docs/reliability.md in a copy and see its test fail, about 5 minutes
 	$(PYTHON) -m tests.defences
 
 .PHONY: generate
