@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import time
+from collections import Counter
 from datetime import date, timedelta
 from typing import Any
 
@@ -196,9 +197,14 @@ def twice(lab: Lab, world: World) -> Row:
         triggers = [world.trigger(day) for _ in range(rounds)]
         scene.preload([trigger for trigger in triggers for _ in range(2)])
         scene.settle(300)
-        ran = [line for line in scene.logged(SERVICE) if line.get("verdict") == "written"]
+        verdicts = Counter(line.get("verdict") for line in scene.logged(SERVICE))
         scene.end_all()
         return Row(
             f"{rounds} triggers published twice, two workers",
-            [*fates(scene.account()), exactly("runs", rounds, len(ran)), none("bad exits", scene.ended_alone)],
+            [
+                *fates(scene.account()),
+                exactly("runs", rounds, verdicts["written"]),
+                exactly("answered by the other's run", rounds, verdicts["duplicate"]),
+                none("bad exits", scene.ended_alone),
+            ],
         )

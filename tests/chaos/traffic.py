@@ -174,7 +174,7 @@ def midnight(lab: Lab, world: World) -> Row:
 
 def scaled(lab: Lab, world: World) -> Row:
     """15: 1 -> 4 -> 1 replicas of both collectors under load, then each replaced by a new one."""
-    count = lab.of(60_000, 1_500)
+    count = lab.of(30_000, 1_500)
     with world.scene() as scene:
         for service in COLLECTORS:
             scene.start(service)
