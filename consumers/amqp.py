@@ -17,7 +17,7 @@ from consumers import mounted
 from consumers.waiting import happens
 
 HEARTBEAT = 10  # seconds; pika looks every 15 s, so that 30 s of silence never pass unnoticed
-LONGEST_PAUSE = 4.0  # seconds between two tries to connect
+LONGEST_PAUSE = 3.0  # seconds between two tries to connect; consuming again within 5 s after the broker answers
 
 
 USERNAME, PASSWORD = "username", "password"
