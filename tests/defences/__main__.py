@@ -38,7 +38,7 @@ def play() -> int:
             said, survived = f"SURVIVED  {error}", survived + 1
         seconds = time.monotonic() - began
         print(f"{number:2} {one.name} -> {one.test.rpartition('::')[2]} ({seconds:.0f} s)\n   {said}", flush=True)
-    print(f"{len(DEFENCES) - survived} of {len(DEFENCES)} defences are missed by a test when they are taken out")
+    print(f"{len(DEFENCES) - survived} of {len(DEFENCES)} defences cannot be taken out without their test failing")
     return 1 if survived else 0
 
 
