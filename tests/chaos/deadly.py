@@ -6,7 +6,7 @@ import random
 import signal
 from dataclasses import replace
 
-from catalog import Queue
+from catalog import CATALOG, Queue
 from oncall.letters import GIVEN_UP
 from proof import expect
 from proof.plan import Message
@@ -15,12 +15,15 @@ from tests.chaos.campaign import Lab, Row
 from tests.chaos.lowered import policy
 from tests.chaos.world import Scene, World, exactly, fates, none
 
-LIMIT = 4  # charges that an event outlives; the fewer, the sooner an innocent would be among the dead letters
+# Charges that an event outlives. Where a nack is free, few: an innocent is there only for its neighbour's first crash.
+# Before 4.3 what waits beside a suspect stays in hand, and shares about every second crash of it: of ten culprits at a
+# limit of 4 one took an innocent along, so there it is the limit of production that has to hold.
+LIMITS = {"4.3": 4, "4.0": CATALOG.queue_of("usage").delivery_limit}
 SOON = {"delayed_retry_min": 100, "delayed_retry_max": 500}  # ms, where the broker delays retries
 GOOD = 600
 KEYS = ("llm.inference.completed", "embedding.generated")  # of one queue each, and the same one
 WORKERS = (1, 4)
-PATIENCE = 60.0  # seconds for one round
+PATIENCE = 120.0  # seconds for one round
 
 
 def deadly(lab: Lab, world: World) -> Row:
@@ -28,7 +31,7 @@ def deadly(lab: Lab, world: World) -> Row:
     seeds, queue = lab.of(20), world.catalog.queue_of("usage")
     rounds = {workers: [_round(world, queue, f"{number}/{workers}") for number in range(seeds)] for workers in WORKERS}
     culprits = [message for some in rounds.values() for one in some for message in one if message.kind == GIVEN_UP]
-    lowered = {"delivery_limit": LIMIT, **(SOON if world.version == "4.3" else {})}
+    lowered = {"delivery_limit": LIMITS[world.version], **(SOON if world.version == "4.3" else {})}
     with policy(world, queue, **lowered), world.scene() as scene:
         buried, stuck, progress = 0, 0, _Progress(scene, queue)
         for workers, some in rounds.items():
@@ -48,7 +51,7 @@ def deadly(lab: Lab, world: World) -> Row:
         found = scene.account()
         innocents = sum(place.startswith(f"{queue.dead}: ") for place in found.unexpected)
         return Row(
-            f"{seeds} seeds, 1 and 4 workers, {len(culprits)} culprits among {2 * GOOD * seeds:,}, limit {LIMIT},"
+            f"{seeds} seeds, 1 and 4 workers, {len(culprits)} culprits among {2 * GOOD * seeds:,}, limit {LIMITS[world.version]},"
             f" {crashes:,} crashes, {alone:,} handled alone",
             [
                 *fates(found, dead=len(culprits)),

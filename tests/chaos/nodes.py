@@ -23,7 +23,7 @@ from tools.servers import LOOPBACK, BrokerPorts, Server, running
 
 OTHERS = ("second", "third")  # beside the stand's own node, which looks after the lab and is never killed
 MEMBERS = 1 + len(OTHERS)
-RATE = 150.0  # events/s
+RATE = 100.0  # events/s
 AWAY = 5.0  # seconds for which a dead node is missed before it is started again
 SERVING_WITHIN = 10.0
 
@@ -43,7 +43,7 @@ class Node:
 
 def clustered(lab: Lab, world: World) -> Row:
     """14: consumers and publisher are connected to the node that dies, and are led to a living one as by a Service."""
-    events = lab.of(10_000, 3_000)
+    events = lab.of(6_000, 2_000)
     with ExitStack() as ending:
         own = World(world.home / "nodes", ending, world.seed, world.version)
         nodes = [_joined(own.stand, ending, name) for name in OTHERS]
@@ -55,7 +55,7 @@ def clustered(lab: Lab, world: World) -> Row:
                 scene.start(service)
             scene.consuming()
             deaths = [_killed(scene, ending, events, *pair) for pair in (nodes, nodes[::-1])]
-            scene.settle()
+            scene.settle(300)
             queues = _queues(own)
             scene.end_all()
             led = ", ".join(str(death.led) for death in deaths)
