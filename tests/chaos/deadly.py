@@ -31,7 +31,8 @@ def deadly(lab: Lab, world: World) -> Row:
     seeds, queue = lab.of(20), world.catalog.queue_of("usage")
     rounds = {workers: [_round(world, queue, f"{number}/{workers}") for number in range(seeds)] for workers in WORKERS}
     culprits = [message for some in rounds.values() for one in some for message in one if message.kind == GIVEN_UP]
-    lowered = {"delivery_limit": LIMITS[world.version], **(SOON if world.version == "4.3" else {})}
+    limit = LIMITS[world.version]
+    lowered = {"delivery_limit": limit, **(SOON if world.version == "4.3" else {})}
     with policy(world, queue, **lowered), world.scene() as scene:
         buried, stuck, progress = 0, 0, _Progress(scene, queue)
         for workers, some in rounds.items():
@@ -51,7 +52,7 @@ def deadly(lab: Lab, world: World) -> Row:
         found = scene.account()
         innocents = sum(place.startswith(f"{queue.dead}: ") for place in found.unexpected)
         return Row(
-            f"{seeds} seeds, 1 and 4 workers, {len(culprits)} culprits among {2 * GOOD * seeds:,}, limit {LIMITS[world.version]},"
+            f"{seeds} seeds, 1 and 4 workers, {len(culprits)} culprits among {2 * GOOD * seeds:,}, limit {limit},"
             f" {crashes:,} crashes, {alone:,} handled alone",
             [
                 *fates(found, dead=len(culprits)),
