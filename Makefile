@@ -56,10 +56,19 @@ test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled,
 	@python3 -m tools --cluster
 	$(PYTHON) -m tests.cluster
 
+.PHONY: chaos
+chaos: tools ## Disturb everything and count what is lost or doubled; SEED=7, SCALE=0.02 for a small one, ONLY=1,5
+	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) $(if $(ONLY),--only $(ONLY))
+
+.PHONY: defences
+defences: tools ## Take out each defence of docs/reliability.md in a copy and see its test fail, about 5 minutes
+	$(PYTHON) -m tests.defences
+
 .PHONY: generate
 generate: ## Write rules.yaml, the renders of every stack and the generated tables of the pages anew
 	$(PYTHON) -m alerts
 	$(PYTHON) -m infra.render --golden
+	$(PYTHON) -m tests.defences --write
 
 .PHONY: render
 render: ## Print every Kubernetes object of a stack, without a cluster: STACK=prod, into a folder: INTO=...

@@ -56,6 +56,18 @@ RETRIED = Metric(
     labels=("queue", "reason"),
     help="Deliveries given back to the broker for another try",
 )
+SUSPECTS = Metric(
+    name="rabbitmq_messages_suspect_total",
+    kind="counter",
+    labels=("queue",),
+    help="Deliveries handled alone, since they were in hand when a process or a connection ended",
+)
+PAUSED = Metric(
+    name="consumer_paused",
+    kind="gauge",
+    labels=("queue",),
+    help="1 while nothing is taken because the sink is down or somebody paused it, else 0",
+)
 HANDLING = Metric(
     name="event_handling_seconds",
     kind="histogram",
@@ -145,6 +157,8 @@ METRICS = (
     DUPLICATES,
     REJECTED,
     RETRIED,
+    SUSPECTS,
+    PAUSED,
     HANDLING,
     OLDEST,
     SLOTS,

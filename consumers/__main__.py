@@ -23,12 +23,13 @@ from consumers.worker import Worker
 
 USAGE = """usage: python -m consumers SERVICE
 
-Runs the consumers of one service until SIGTERM. Settings come from the environment; consumers/settings.py reads them.
+Runs the consumers of one service until SIGTERM; SIGUSR1 pauses them, SIGUSR2 lets them go on.
+Settings come from the environment; consumers/settings.py reads them.
   RABBITMQ_URL=amqp://... DATA_LAKE_CONNECTION_STRING=... python -m consumers logging"""
 
 
 async def run(settings: Settings) -> None:
-    """Consume every queue of the service until SIGTERM or SIGINT, then end in order."""
+    """Consume every queue of the service until SIGTERM or SIGINT, then end in order; pause in between when told to."""
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
@@ -43,9 +44,11 @@ async def run(settings: Settings) -> None:
             DeadLetters(settings.catalog.exchange, queue, publisher),
             meters,
             stopping,
+            probe=parts.probe(queue.handler),
         )
         for queue in settings.catalog.queues_of(settings.service)
     ]
+    _let_pause(workers, settings.service)
     health = Health(meters.registry, workers, settings.metrics_token)
     server = serve(health, settings.host, settings.port)
     async with asyncio.TaskGroup() as group:  # whatever ends with an error ends the process; its supervisor restarts it
@@ -60,6 +63,21 @@ async def run(settings: Settings) -> None:
     await parts.close()
     server.shutdown()
     log.line("info", message="ended")
+
+
+def _let_pause(workers: list[Worker], service: str) -> None:
+    """SIGUSR1 pauses every queue until SIGUSR2: the door for planned work on a sink."""
+
+    def pause() -> None:
+        for worker in workers:
+            worker.outage.hold(f"SIGUSR1; `oncall resume {service}` ends it")
+
+    def resume() -> None:
+        for worker in workers:
+            worker.outage.release("SIGUSR2")
+
+    for name, obey in ((signal.SIGUSR1, pause), (signal.SIGUSR2, resume)):
+        asyncio.get_running_loop().add_signal_handler(name, obey)
 
 
 async def _note_startup(workers: list[Worker], meters: Meters) -> None:

@@ -16,8 +16,8 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeni
 from consumers import mounted
 from consumers.waiting import happens
 
-HEARTBEAT = 15  # seconds; a frozen broker is noticed within two of them
-LONGEST_PAUSE = 4.0  # seconds between two tries to connect
+HEARTBEAT = 10  # seconds; pika looks every 15 s, so that 30 s of silence never pass unnoticed
+LONGEST_PAUSE = 3.0  # seconds between two tries to connect; consuming again within 5 s after the broker answers
 
 
 USERNAME, PASSWORD = "username", "password"
@@ -63,6 +63,14 @@ class Link:
     def broker_version(self) -> str:
         """The version that the broker announced when the connection was opened."""
         return str((self.connection.server_properties or {}).get("version", "unknown"))
+
+    async def cancel(self, consumer_tag: str) -> None:
+        """Take nothing new, and wait until the broker agrees or the link is lost."""
+        cancelled: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.channel.basic_cancel(consumer_tag, callback=cancelled.set_result)
+        # pika rejects what crosses the cancel on its way, which the broker charges; it comes to our callback instead
+        self.channel._cancelled.discard(consumer_tag)  # there is no public way
+        await asyncio.wait([cancelled, self.lost], return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
         """Close in order and wait for it, but not long: a broker that is frozen never answers."""

@@ -9,14 +9,17 @@ from functools import cached_property
 from typing import Any
 
 from catalog.metrics import SCHEDULER_TICK
+from consumers.judgement import Handler
 from consumers.metrics import Meters
+from consumers.outage import Probe
 from consumers.publish import Publisher
 from consumers.settings import Settings
 from consumers.sinks import Blobs, Documents
-from consumers.worker import Handler
 
 # A module is imported only by the service that needs it: pyarrow, obstore and the Cosmos client are most of a process.
 # ruff: noqa: PLC0415
+
+IN_THE_LAKE = ("lake", "audit")
 
 
 @dataclass
@@ -49,6 +52,14 @@ class Parts:
     def handler(self, name: str) -> Handler:
         """The handler of this name, with the sinks that it writes to. Raises KeyError for one that nobody wired."""
         return WIRING[name](self)
+
+    def probe(self, name: str) -> Probe:
+        """How the sink of this handler is asked whether it answers: by a write that leaves nothing behind."""
+        if name in IN_THE_LAKE:
+            return self.blobs.probe
+        setting = {"batch": "cosmos_db.containers.batch_job_runs"}.get(name, "cosmos_db.containers.usage_ml")
+        container = self.settings.catalog.store(setting).name
+        return lambda: self.documents.probe(container)
 
     async def close(self) -> None:
         for name in ("blobs", "documents"):

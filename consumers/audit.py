@@ -12,7 +12,7 @@ from consumers.events import Event
 from consumers.sinks import Blobs
 
 if TYPE_CHECKING:
-    from consumers.worker import Handler
+    from consumers.judgement import Handler
 
 FOLDER = "ml_audit"
 

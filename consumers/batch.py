@@ -13,12 +13,12 @@ from consumers import envelope, jobs, log
 from consumers.dead import identity
 from consumers.events import Event
 from consumers.jobs import Deps, Outcome, Request, Sinks
+from consumers.judgement import Handler
 from consumers.ledger import Lease, Ledger, Run
 from consumers.metrics import Meters
 from consumers.publish import Publisher
 from consumers.verdicts import Later, Retry
 from consumers.waiting import happens
-from consumers.worker import Handler
 
 LONGEST_REASON = 2000  # characters of an error that go into ledger and outcome; the log has all of it
 

@@ -28,12 +28,16 @@ class Watched(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why it is not consuming; empty when it is, or is paused on purpose."""
+        """Why it is not consuming; empty when it is, or is paused."""
+
+    @property
+    def paused(self) -> str:
+        """Why it is paused; empty when it is not."""
 
 
 @dataclass
 class Health:
-    """The answers: live while the loop turns, ready while every worker consumes."""
+    """The answers: live while the loop turns, ready while every worker consumes, or is paused."""
 
     registry: CollectorRegistry
     watched: Iterable[Watched]
@@ -51,7 +55,7 @@ class Health:
         return stalled < STALLED_AFTER, {"seconds_since_loop_turned": round(stalled, 1)}
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        queues = {worker.name: worker.trouble or "consuming" for worker in self.watched}
+        queues = {worker.name: _state(worker) for worker in self.watched}
         return not any(worker.trouble for worker in self.watched), {"queues": queues}
 
     def __call__(self, environ: Mapping[str, Any], start: StartResponse) -> list[bytes]:
@@ -72,6 +76,12 @@ class Health:
             return [b"send the METRICS_TOKEN of this process as a bearer token\n"]
         start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
         return [generate_latest(self.registry)]
+
+
+def _state(worker: Watched) -> str:
+    if worker.trouble:
+        return worker.trouble
+    return f"paused: {worker.paused}" if worker.paused else "consuming"
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -15,7 +15,7 @@ from consumers.sinks import Blobs
 from consumers.verdicts import Later, Retry
 
 if TYPE_CHECKING:
-    from consumers.worker import Handler
+    from consumers.judgement import Handler
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 

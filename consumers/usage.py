@@ -13,7 +13,7 @@ from consumers.sinks import Documents
 from consumers.verdicts import Later, Retry
 
 if TYPE_CHECKING:
-    from consumers.worker import Handler
+    from consumers.judgement import Handler
 
 KNOWN = CATALOG.handler("usage").types
 

@@ -42,6 +42,7 @@ class Later(Reason):
     UNKNOWN_TYPE = "unknown_type", "this version does not know the event type; a newer one may"
     BUSY = "busy", "another worker holds the run"
     STOPPING = "stopping", "the process is ending"
+    PAUSED = "paused", "the sink has been down for longer than an event may be held"
     UNEXPECTED = "unexpected", "the handler failed in a way nobody foresaw; the log has the traceback"
 
 

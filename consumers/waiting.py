@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 
 async def happens(event: asyncio.Event, within: float) -> bool:
@@ -9,3 +10,14 @@ async def happens(event: asyncio.Event, within: float) -> bool:
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), within)
     return event.is_set()
+
+
+async def first(*happening: asyncio.Event | asyncio.Future[Any], within: float | None = None) -> None:
+    """Wait until one of these events or futures comes, at most `within` seconds; futures are left as they are."""
+    events = [asyncio.ensure_future(each.wait()) for each in happening if isinstance(each, asyncio.Event)]
+    futures = [each for each in happening if isinstance(each, asyncio.Future)]
+    try:
+        await asyncio.wait([*events, *futures], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiting in events:
+            waiting.cancel()

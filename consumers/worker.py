@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,56 +12,41 @@ from pika.spec import Basic, BasicProperties
 
 from catalog import Queue
 from catalog.broker import Capabilities, UnsupportedBroker
-from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, OLDEST, REJECTED, RETRIED
+from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, OLDEST, PAUSED, REJECTED, RETRIED, SUSPECTS
 from consumers import log
 from consumers.amqp import Broker, Link, LinkLost, connect, pause
 from consumers.dead import DeadLetters
-from consumers.events import Event, decode
+from consumers.delivery import NOT_A_TRY, Delivery
+from consumers.judgement import Handler, Judge
 from consumers.metrics import Meters
+from consumers.outage import Outage, Probe, no_sink
+from consumers.probation import Probation
 from consumers.verdicts import Later, Reject, Retry
-from consumers.waiting import happens
-
-Handler = Callable[[Event], Awaitable[bool]]
-
-# Reasons that are nobody's failure: the event goes back without counting as a try, where the broker can do that.
-NOT_A_TRY = (Later.STOPPING, Later.BUSY)
-
-
-@dataclass(eq=False)
-class Delivery:
-    """One message in hand, on the channel that brought it; its tag means nothing on any other."""
-
-    channel: Channel
-    tag: int
-    key: str
-    properties: BasicProperties
-    body: bytes
-    began: float = 0.0
-    took: float = 0.0
-    event: Event | None = None
-
-    @property
-    def headers(self) -> Mapping[str, Any]:
-        return self.properties.headers or {}
-
-    @property
-    def attempt(self) -> int:
-        """1 for the first delivery; the broker counts the earlier ones."""
-        return int(self.headers.get("x-delivery-count", 0)) + 1
+from consumers.waiting import first, happens
 
 
 class Worker:
     """Consumes one queue until it is stopped, through any number of connections."""
 
-    def __init__(
-        self, queue: Queue, handle: Handler, broker: Broker, dead: DeadLetters, meters: Meters, stopping: asyncio.Event
+    def __init__(  # noqa: PLR0913 - it stands between all of them
+        self,
+        queue: Queue,
+        handle: Handler,
+        broker: Broker,
+        dead: DeadLetters,
+        meters: Meters,
+        stopping: asyncio.Event,
+        *,
+        probe: Probe = no_sink,
     ) -> None:
-        self._queue, self._handle, self._broker, self._dead = queue, handle, broker, dead
-        self._stopping = stopping
-        self._slots = asyncio.Semaphore(queue.prefetch)
+        self._queue, self._broker, self._stopping = queue, broker, stopping
+        self._judge = Judge(queue, handle, dead)
         self._in_hand: dict[Delivery, asyncio.Task[None]] = {}
+        self._rests = asyncio.Event()  # something in hand began to rest
         self._link: Link | None = None
         self._can = Capabilities.of("4.0")
+        self._probation = Probation(queue.prefetch)
+        self.outage = Outage(queue.name, probe, meters[PAUSED].labels(queue.name))
         self.trouble = "not connected yet"
         self.consuming = asyncio.Event()
         self._meters = meters
@@ -81,6 +64,11 @@ class Worker:
         """Seconds of work that would be done again, at most, if the process ended now."""
         return round(len(self._in_hand) * self._queue.longest_run.total_seconds())
 
+    @property
+    def paused(self) -> str:
+        """Why it takes nothing, on purpose or while its sink is down; empty otherwise."""
+        return self.outage.why
+
     async def run(self) -> None:
         """Consume until stopping, and come back after whatever ends a connection."""
         attempt = 0
@@ -93,6 +81,8 @@ class Worker:
             attempt = 0 if self.consuming.is_set() else attempt + 1
             self.consuming.clear()
             await happens(self._stopping, pause(attempt))
+        await self._finish()  # what outlived its connection
+        self.outage.end()
         self.trouble = "stopped"
 
     async def _session(self) -> None:
@@ -100,27 +90,70 @@ class Worker:
         self._link = link = await connect(self._broker, f"{self.name} consumer")
         try:
             self._can = Capabilities.of(link.broker_version)
-            tag = await self._consume(link)
-            await _first(link.lost, self._stopping)
+            self._probation.forget()
+            link.channel.add_on_cancel_callback(lambda _: self._cancelled(link))
+            while not link.lost.done() and not self._stopping.is_set():
+                await self._subscription(link)
             if not link.lost.done():
-                await self._finish(link, tag)
+                await self._finish()
         finally:
             await link.close()
         if not self._stopping.is_set():
             raise link.lost.result()
 
+    async def _subscription(self, link: Link) -> None:
+        """Consume until the defences ask for another subscription; at its end nothing is left in hand."""
+        if self.outage.lasts:
+            self.trouble = ""  # paused on purpose is ready
+        await first(self.outage.over, self._stopping, link.lost)
+        if self._stopping.is_set() or link.lost.done():
+            return
+        tag = await self._consume(link)
+        await first(self._probation.turn, self.outage.began, self._stopping, link.lost)
+        if not link.lost.done():
+            await link.cancel(tag)
+        await self._idle(link)
+        await self._handle_alone(link, self._probation.line_up())
+
     async def _consume(self, link: Link) -> str:
         consuming: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        link.channel.basic_qos(prefetch_count=self._queue.prefetch)
-        link.channel.add_on_cancel_callback(lambda _: self._cancelled(link))
-        tag: str = link.channel.basic_consume(self.name, self._take, callback=consuming.set_result)
-        await asyncio.wait([consuming, link.lost], return_when=asyncio.FIRST_COMPLETED)
+        prefetch = self._probation.prefetch
+        link.channel.basic_qos(prefetch_count=prefetch)
+
+        def begun(answer: Any) -> None:  # before the first delivery, which may come with it
+            self.trouble = ""
+            self.consuming.set()
+            consuming.set_result(answer)
+
+        tag: str = link.channel.basic_consume(self.name, self._take, callback=begun)
+        await first(consuming, link.lost)
         if not consuming.done():
             raise link.lost.result()
-        self.trouble = ""
-        self.consuming.set()
-        log.line("info", queue=self.name, message="consuming", prefetch=self._queue.prefetch)
+        log.line("info", queue=self.name, message="consuming", prefetch=prefetch)
         return tag
+
+    async def _idle(self, link: Link) -> None:
+        """Wait until nothing is being handled. What rests before its next try harms nobody."""
+        while busy := [task for delivery, task in self._in_hand.items() if not delivery.resting]:
+            self._rests.clear()
+            await first(*busy, self._rests, self._stopping, link.lost)
+            if self._stopping.is_set() or link.lost.done():
+                return
+
+    async def _handle_alone(self, link: Link, waiting: list[Delivery]) -> None:
+        """One after the other, with nothing beside it that a crash would charge too."""
+        if self._can.nack_is_free:
+            self._return(waiting[1:])
+            del waiting[1:]
+        while waiting and not self._stopping.is_set() and not link.lost.done():
+            self._begin(waiting.pop(0))
+            await self._idle(link)
+        self._return(waiting)
+
+    def _return(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            if self._answer(delivery, delivery.channel.basic_nack) and not self._can.nack_is_free:
+                self._probation.answered(delivery)
 
     def _cancelled(self, link: Link) -> None:
         """From 4.3 on a broker also ends a subscription when an acknowledgement takes too long."""
@@ -130,68 +163,63 @@ class Worker:
 
     def _take(self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         delivery = Delivery(channel, method.delivery_tag, method.routing_key, properties, body)
+        if self._probation.admits(delivery):
+            self._begin(delivery)
+
+    def _begin(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._settle(delivery))
         self._in_hand[delivery] = task
         task.add_done_callback(lambda _: self._in_hand.pop(delivery, None))
+        if delivery.alone:
+            self._meters[SUSPECTS].labels(self.name).inc()
 
     async def _settle(self, delivery: Delivery) -> None:
         """Judge one delivery and tell the broker. Work from a lost connection still holds its slot until it is done."""
         try:
-            async with self._slots:
-                delivery.began = time.monotonic()
-                verdict = await self._judge(delivery)
-                if isinstance(verdict, Reject):
-                    verdict = await self._bury(delivery, verdict)
-            delivery.took = time.monotonic() - delivery.began  # a pause before a retry is no handling
+            verdict = await self._judge.verdict(delivery)
+            while isinstance(verdict, Retry) and await self.outage.explains(verdict):
+                delivery.held = True
+                # over all outages since it came: the broker's patience does not begin anew with each
+                left = self._queue.ack_timeout.total_seconds() / 2 - delivery.age
+                if not await self.outage.passes(self._stopping, left):
+                    verdict = Retry(Later.PAUSED, verdict.detail)
+                elif self._is_current(delivery):
+                    verdict = await self._judge.verdict(delivery)
+                else:
+                    break
             if isinstance(verdict, Retry):
                 answered = await self._give_back(delivery, verdict)
             else:
                 answered = self._answer(delivery, delivery.channel.basic_ack)
             self._record(delivery, verdict, answered)
         except asyncio.CancelledError:
-            self._answer(delivery, delivery.channel.basic_nack)
-
-    async def _judge(self, delivery: Delivery) -> bool | Reject | Retry:
-        try:
-            delivery.event = decode(delivery.body)
-            return await self._handle(delivery.event)
-        except (Reject, Retry) as verdict:
-            return verdict
-        except Exception as error:  # noqa: BLE001 - whatever a handler does, its event gets a verdict
-            log.failure("the handler failed unexpectedly", error, queue=self.name, key=delivery.key)
-            return Retry(Later.UNEXPECTED, repr(error))
-
-    async def _bury(self, delivery: Delivery, verdict: Reject) -> Reject | Retry:
-        """Publish the dead letter, since the broker's own dead-lettering can carry no reason."""
-        try:
-            await self._dead.send(delivery.key, delivery.properties, delivery.body, delivery.attempt, verdict)
-        except Retry as error:
-            return error
-        return verdict
+            self._return([delivery])
 
     async def _give_back(self, delivery: Delivery, verdict: Retry) -> bool:
         if verdict.reason in NOT_A_TRY:
-            return self._answer(delivery, delivery.channel.basic_nack)
-        if not self._can.delays_retries:  # an immediate reject would burn all tries within a second
-            await happens(self._stopping, self._queue.retry_delay(delivery.attempt).total_seconds())
-        # reject, not nack: where a nack is free, a broken event would circle for ever
-        return self._answer(delivery, delivery.channel.basic_reject)
+            how, charged = delivery.channel.basic_nack, not self._can.nack_is_free
+        else:  # reject, not nack: where a nack is free, a broken event would circle for ever
+            how, charged = delivery.channel.basic_reject, True
+            if not self._can.delays_retries:  # an immediate reject would burn all tries within a second
+                delivery.resting = True
+                self._rests.set()
+                await happens(self._stopping, self._queue.retry_delay(delivery.attempt).total_seconds())
+        if charged:
+            self._probation.answered(delivery)
+        return self._answer(delivery, how)
 
     def _answer(self, delivery: Delivery, how: Callable[[int], None]) -> bool:
-        """Acknowledge or return on the channel that delivered; on any other the tag is somebody else's.
-
-        False when that channel is gone: the broker delivers the event again.
-        """
-        current = self._link is not None and delivery.channel is self._link.channel and delivery.channel.is_open
-        if current:
+        """Acknowledge or return on the channel that delivered. False when it is gone: the broker delivers again."""
+        if current := self._is_current(delivery):
             how(delivery.tag)
         return current
 
-    async def _finish(self, link: Link, consumer_tag: str) -> None:
-        """Take nothing new, let work in hand end, give back what does not end in time."""
-        cancelled: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        link.channel.basic_cancel(consumer_tag, callback=cancelled.set_result)
-        await asyncio.wait([cancelled, link.lost], return_when=asyncio.FIRST_COMPLETED)
+    def _is_current(self, delivery: Delivery) -> bool:
+        """Whether its tag still means it; on any other channel the same tag is somebody else's."""
+        return self._link is not None and delivery.channel is self._link.channel and delivery.channel.is_open
+
+    async def _finish(self) -> None:
+        """Let work in hand end, and give back what does not end in time."""
         tasks = list(self._in_hand.values())
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._queue.finish_within.total_seconds())
@@ -202,9 +230,8 @@ class Worker:
     def _record(self, delivery: Delivery, verdict: bool | Reject | Retry, answered: bool) -> None:
         """One log line, and the counters; what the broker did not hear is counted when it comes again."""
         self._handling.observe(delivery.took)
-        word, why = _in_words(verdict)
         if not answered:
-            why = {**why, "unanswered": "its connection was lost, it is delivered again"}
+            pass
         elif isinstance(verdict, Retry):
             self._meters[RETRIED].labels(self.name, verdict.reason.value).inc()
         elif isinstance(verdict, Reject):
@@ -213,37 +240,9 @@ class Worker:
             self._consumed.inc()
             if not verdict:
                 self._duplicates.inc()
-        event = delivery.event
-        log.line(
-            "warning" if why else "info",
-            queue=self.name,
-            key=delivery.key,
-            id=event.id if event else delivery.properties.message_id,
-            tenant=event.tenant if event else None,
-            attempt=delivery.attempt,
-            verdict=word,
-            ms=round(delivery.took * 1000, 1),
-            correlation_id=event.correlation_id if event else None,
-            **why,
-        )
+        delivery.tell(self.name, verdict, answered=answered)
 
     def _oldest_age(self) -> float:
         """Seconds; read from the thread that answers scrapes, so it looks at a copy."""
         times = [delivery.event.timestamp for delivery in list(self._in_hand) if delivery.event]
         return max(0.0, (datetime.now(UTC) - min(times)).total_seconds()) if times else 0.0
-
-
-def _in_words(verdict: bool | Reject | Retry) -> tuple[str, dict[str, str]]:
-    if isinstance(verdict, Reject):
-        return "dead_lettered", {"reason": verdict.reason.value, "detail": verdict.detail}
-    if isinstance(verdict, Retry):
-        word = "returned" if verdict.reason in NOT_A_TRY else "retried"
-        return word, {"reason": verdict.reason.value, "detail": verdict.detail}
-    return ("written" if verdict else "duplicate"), {}
-
-
-async def _first(lost: asyncio.Future[LinkLost], stopping: asyncio.Event) -> None:
-    waiting = asyncio.ensure_future(stopping.wait())
-    either: list[asyncio.Future[Any]] = [lost, waiting]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()

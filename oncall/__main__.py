@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from oncall import dead, drift, explain, migrate, replay, runs, show, status, trigger
+from oncall import dead, drift, explain, migrate, pause, replay, runs, show, status, trigger
 from oncall.command import Command, parser_of
 from oncall.endpoints import load
 from oncall.trouble import Trouble
@@ -19,6 +19,8 @@ COMMANDS: tuple[Command, ...] = (
     dead.LIST,
     dead.SHOW,
     replay.COMMAND,
+    pause.PAUSE,
+    pause.RESUME,
     drift.COMMAND,
     migrate.COMMAND,
 )

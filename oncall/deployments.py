@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import kubernetes.client
@@ -40,17 +41,24 @@ def replicas(endpoints: Endpoints) -> dict[str, tuple[int, int]]:
 
 def _deployments(cluster: Cluster, services: Iterable[Service]) -> Iterator[tuple[Service, Any]]:
     """Each service with its Deployment, None where there is none."""
+    with reached(cluster, "Deployments") as client:
+        apps = kubernetes.client.AppsV1Api(client)
+        for service in services:
+            yield service, _deployment(apps, service.name, cluster.namespace)
+
+
+@contextmanager
+def reached(cluster: Cluster, kind: str) -> Iterator[kubernetes.client.ApiClient]:
+    """A client of the cluster for a look at objects of a kind; whatever goes wrong in the block becomes Trouble."""
     try:
         with kubernetes.config.new_client_from_config(context=cluster.context or None) as client:
-            apps = kubernetes.client.AppsV1Api(client)
-            for service in services:
-                yield service, _deployment(apps, service.name, cluster.namespace)
+            yield client
     except kubernetes.config.ConfigException as error:
         raise Trouble(f"kubeconfig has no usable context {cluster.context or '(current)'}: {error}") from None
     except ApiException as error:
         raise Trouble(
-            f"the cluster answers {error.status} ({error.reason}) to a look at Deployments in {cluster.namespace}:"
-            " may this user read them there? `kubectl auth can-i get deployments` tells"
+            f"the cluster answers {error.status} ({error.reason}) to a look at {kind} in {cluster.namespace}:"
+            f" may this user read them there? `kubectl auth can-i list {kind.lower()} -n {cluster.namespace}` tells"
         ) from None
     except HTTPError as error:
         raise Trouble(f"the cluster does not answer ({error}): is the kubeconfig's context the right one?") from None

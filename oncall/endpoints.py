@@ -67,6 +67,8 @@ SHAPES: Mapping[str, Any] = {
     "kubernetes": Cluster | None,
 }
 ABSENT: Mapping[str, Any] = {
+    "amqp": "",
+    "management": Login("", "", ""),
     "prometheus": "",
     "alertmanager": "",
     "cosmos": Account("", "", ""),

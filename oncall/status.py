@@ -10,7 +10,7 @@ from typing import Any
 
 from catalog.kinds import Queue, Service
 from catalog.links import LINKS
-from catalog.metrics import OLDEST, PUBLISHED, SETTLED
+from catalog.metrics import OLDEST, PAUSED, PUBLISHED, SETTLED
 from catalog.sizing import REQUIRED, rate
 from consumers.ledger import Run
 from oncall import deployments, show
@@ -24,7 +24,7 @@ from oncall.trouble import Looked
 
 @dataclass(frozen=True)
 class QueueNow:
-    """Events waiting, in hand and between two tries, events/s over 5 minutes, the oldest age in seconds.
+    """Events waiting, in hand and between two tries, processes that pause it, events/s over 5 minutes, age in seconds.
 
     None where nobody can tell.
     """
@@ -34,6 +34,7 @@ class QueueNow:
     in_hand: int | None = None
     between_tries: int | None = None
     consumers: int | None = None
+    paused: float | None = None
     dead: int | None = None
     arrivals: float | None = None
     settled: float | None = None
@@ -76,6 +77,7 @@ def _measured(prometheus: Prometheus, queue: Queue) -> dict[str, float | None]:
     return {
         "arrivals": prometheus.value(rate(PUBLISHED, queue)),
         "settled": prometheus.value(rate(SETTLED, queue)),
+        "paused": prometheus.value(f"sum({PAUSED.at(queue=queue.name)})"),
         "oldest": prometheus.value(f"max({OLDEST.at(queue=queue.name)})"),
     }
 
@@ -139,6 +141,12 @@ def _of_queues(queues: Sequence[QueueNow], endpoints: Endpoints) -> list[str]:
             needs.append(
                 f"queue {queue.name} does not exist on broker {endpoints.broker}: `oncall drift` tells what makes it"
             )
+        elif queue.paused:
+            service = endpoints.catalog.queue(queue.name).service
+            needs.append(
+                f"{queue.paused:g} process(es) pause {queue.name}: its sink is down, or somebody said so;"
+                f" `oncall resume {service}` ends the latter"
+            )
         elif not queue.consumers:
             needs.append(f"nobody consumes {queue.name}: `oncall explain QueueWithoutConsumer {queue.name}`")
         if queue.dead:
@@ -175,12 +183,13 @@ def _page(
             _rate(queue.arrivals),
             _rate(queue.settled),
             queue.consumers,
+            queue.paused,
             queue.dead,
             show.duration(queue.oldest),
         )
         for queue in queues
     ]
-    counts = ("ready#", "in hand#", "between tries#", "arriving/s#", "settled/s#", "consumers#", "dead#")
+    counts = ("ready#", "in hand#", "between tries#", "arriving/s#", "settled/s#", "consumers#", "paused#", "dead#")
     head = ("queue", *counts, "oldest in hand#")
     replicas = [(service.name, f"{service.up} of {service.wanted}", service.required) for service in services]
     firing = [(alert.name, alert.entry, alert.state, _since(alert), alert.summary) for alert in alerts]

@@ -17,11 +17,11 @@ from catalog import CATALOG
 from consumers import batch, jobs
 from consumers.events import Event
 from consumers.jobs import Deps, Outcome, Request, Sinks
+from consumers.judgement import Handler
 from consumers.ledger import Ledger, Run
 from consumers.metrics import Meters
 from consumers.paths import document
 from consumers.sinks.memory import MemoryBlobs, MemoryDocuments
-from consumers.worker import Handler
 from tests.samples import sample, with_data
 
 JOB = CATALOG.jobs[0].name

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 Document = Mapping[str, Any]
 
+PROBE = "_probe"  # what a probe writes and takes away again; a reader of a lake skips names that begin so
+
 
 class Stored(NamedTuple):
     """A document as the sink holds it, with the tag that a later `replace` has to name."""
@@ -35,6 +37,9 @@ class Blobs(Protocol):
     def paths(self, prefix: str) -> AsyncIterator[str]:
         """The paths below a folder prefix, sorted."""
 
+    async def probe(self) -> None:
+        """Write, as events are written, and leave nothing behind. Raises Retry when that fails: reading proves less."""
+
     async def close(self) -> None: ...
 
 
@@ -63,5 +68,8 @@ class Documents(Protocol):
 
     def query(self, container: str, where: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The documents whose fields equal `where`, across partitions."""
+
+    async def probe(self, container: str) -> None:
+        """Write, as events are written, and leave nothing behind. Raises Retry when that fails: reading proves less."""
 
     async def close(self) -> None: ...

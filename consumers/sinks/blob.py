@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore
 
+from consumers import log
+from consumers.sinks import PROBE
 from consumers.sinks.account import Account
 from consumers.verdicts import Later, Never, Reject, Retry
 
@@ -80,6 +83,17 @@ class AzureBlobs:
                     yield blob["path"]
         except (BaseError, OSError) as error:
             raise self._verdict(error) from None
+
+    async def probe(self) -> None:
+        try:
+            with suppress(AlreadyExistsError):
+                await obstore.put_async(self._store, PROBE, b"", mode="create")
+        except (BaseError, OSError) as error:
+            raise self._verdict(error) from None
+        try:
+            await obstore.delete_async(self._store, PROBE)
+        except (BaseError, OSError) as error:  # written is the answer; nothing else here needs the right to delete
+            log.line("warning", message="the probe stays", place=PROBE, detail=str(self._verdict(error)))
 
     async def close(self) -> None:
         """Nothing to do: idle connections end by themselves."""

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,7 +20,8 @@ from azure.cosmos.exceptions import (
     CosmosResourceNotFoundError,
 )
 
-from consumers.sinks import Changed, Document, Stored
+from consumers import log
+from consumers.sinks import PROBE, Changed, Document, Stored
 from consumers.sinks.account import is_near
 from consumers.verdicts import Later, Never, Reject, Retry
 
@@ -112,6 +113,17 @@ class CosmosDocuments:
                 return
             for item in items:
                 yield item
+
+    async def probe(self, container: str) -> None:
+        async with self._asking(container) as found:
+            with suppress(CosmosResourceExistsError):
+                await found.proxy.create_item({"id": PROBE, found.partition_field: PROBE})
+            try:
+                await found.proxy.delete_item(PROBE, PROBE)
+            except CosmosResourceNotFoundError:
+                pass  # another process took it away
+            except AzureError as error:  # written is the answer; nothing else here needs the right to delete
+                log.line("warning", message="the probe stays", place=f"{container}/{PROBE}", detail=str(error))
 
     async def close(self) -> None:
         if self._client:

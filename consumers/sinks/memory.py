@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from itertools import count
 from typing import Any
 
-from consumers.sinks import Changed, Document, Stored
+from consumers.sinks import PROBE, Changed, Document, Stored
 from consumers.verdicts import Later, Never, Reject, Retry
 
 
@@ -15,7 +15,7 @@ class Faults:
     """The switches that both sinks have. `written` counts the writes that changed something."""
 
     def __init__(self) -> None:
-        self.unavailable = False
+        self.unavailable = self.read_only = False
         self.written = 0
         self._lose_next = False
 
@@ -26,6 +26,11 @@ class Faults:
     def _reach(self) -> None:
         if self.unavailable:
             raise Retry(Later.SINK_UNAVAILABLE, "the sink in memory is switched off")
+
+    def _reach_to_write(self) -> None:
+        self._reach()
+        if self.read_only:
+            raise Retry(Later.SINK_UNAVAILABLE, "the sink in memory takes no writes")
 
     def _answer(self) -> None:
         self.written += 1
@@ -42,7 +47,7 @@ class MemoryBlobs(Faults):
         self._blobs: dict[str, tuple[bytes, str]] = {}
 
     async def create(self, path: str, body: bytes, body_hash: str) -> bool:
-        self._reach()
+        self._reach_to_write()
         if path in self._blobs:
             if self._blobs[path][1] != body_hash:
                 raise Reject(Never.CONFLICT, f"{path} was written by another event with the same id")
@@ -52,7 +57,7 @@ class MemoryBlobs(Faults):
         return True
 
     async def replace(self, path: str, body: bytes) -> None:
-        self._reach()
+        self._reach_to_write()
         self._blobs[path] = body, ""
         self._answer()
 
@@ -65,6 +70,9 @@ class MemoryBlobs(Faults):
         for path in sorted(self._blobs):
             if path.startswith(f"{prefix.rstrip('/')}/"):
                 yield path
+
+    async def probe(self) -> None:
+        self._reach_to_write()
 
     async def close(self) -> None: ...
 
@@ -110,6 +118,9 @@ class MemoryDocuments(Faults):
             if all(stored.document.get(name) == value for name, value in where.items()):
                 yield _copy(stored.document)
 
+    async def probe(self, container: str) -> None:
+        self._place(container, {"id": PROBE, self._keys.get(container, ""): PROBE})
+
     async def close(self) -> None: ...
 
     def _reach_container(self, container: str) -> None:
@@ -120,6 +131,7 @@ class MemoryDocuments(Faults):
             )
 
     def _place(self, container: str, document: Document) -> tuple[str, str]:
+        self._reach_to_write()
         self._reach_container(container)
         return document[self._keys[container]], document["id"]
 

@@ -54,6 +54,8 @@ SIGNALS = {
     "dead_letters",
     "depth",
     "duplicates",
+    "paused",
+    "suspects",
     "handling_time",
     "job_duration_p99",
     "job_failures",

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from catalog import CATALOG
@@ -54,7 +55,7 @@ class Story:
         sinks = Sinks.of(self.seen.endpoints, self.servers.connection_string)
         before, listening = sinks.look(), Outcomes(self.seen)
         self.stream.start()
-        for act in (self.roll, self.scale, self.exhaust, self.rebind, self.autoscale, self.drift):
+        for act in (self.roll, self.scale, self.pause, self.exhaust, self.rebind, self.autoscale, self.drift):
             act()
         self.finish(sinks, before, listening)
         self.leave()
@@ -92,6 +93,18 @@ class Story:
         self.report.note("evictions that the budget put off", str(refused))
         self.report.expect("the budget was asked and said no", expected=True, actual=refused > 0)
         self.report.took("scale 4 -> 1 by hand", self.pods.scale(SERVICE.name, 1))
+
+    def pause(self) -> None:
+        """Two replicas paused for planned work while events go on: they stay ready, and go on when they are told."""
+        self.pods.scale(SERVICE.name, 2)
+        names = {pod["metadata"]["name"] for pod in self.pods.all(SERVICE.name)}
+        self.report.expect("pods told to pause", names, set(self.stack.oncall("pause", SERVICE.name)["told"]))
+        waiting = partial(self.servers.api.held, LAKE.name)
+        self._wait("events wait while paused", lambda: waiting()[0] > 3 * USUAL)
+        self.report.expect("replicas available while paused", 2, self.pods.available(SERVICE.name))
+        self.report.expect("pods told to resume", names, set(self.stack.oncall("resume", SERVICE.name)["told"]))
+        self.report.took("resumed, backlog gone", self._wait("what waited is consumed", lambda: waiting()[0] < USUAL))
+        self.pods.scale(SERVICE.name, 1)
 
     def exhaust(self) -> None:
         """The kernel kills a consumer for its memory."""

@@ -64,14 +64,18 @@ class NodeStack(PluggedStack):
         return time.monotonic() - began, steps
 
     def drift(self) -> set[str]:
-        """What `oncall drift` names, as `kind name`; asked with the stack's own output."""
+        """What `oncall drift` names, as `kind name`."""
+        return {f"{row['kind']} {row['name']}" for row in self.oncall("drift")["drift"]}
+
+    def oncall(self, *arguments: str) -> dict[str, Any]:
+        """What a command finds, asked with the stack's own output; its exit code has to say the same."""
         file = self.folder / "endpoints.json"
         file.write_text(self.run("stack", "output", "endpoints", "--show-secrets", "--json", "--stack", self.name))
-        command = [sys.executable, "-m", "oncall", "drift", "--json", "--endpoints", str(file)]
+        command = [sys.executable, "-m", "oncall", *arguments, "--json", "--endpoints", str(file)]
         done = subprocess.run(command, env={**os.environ, **self.env}, capture_output=True, text=True, check=False)
         assert done.returncode in (0, 1), done.stdout + done.stderr
-        found = {f"{row['kind']} {row['name']}" for row in json.loads(done.stdout)["drift"]}
-        assert bool(found) == bool(done.returncode), done.stdout + done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert bool(found["needs"]) == bool(done.returncode), done.stdout + done.stderr
         return found
 
     def seconds(self, *command: str) -> float:

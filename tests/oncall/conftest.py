@@ -25,7 +25,7 @@ import tools
 from alerts.alertmanager import config as alertmanager_config
 from alerts.build import rules
 from catalog import CATALOG, Catalog, Metric, Queue, resolve
-from catalog.metrics import CONSUMERS, HANDLING, JOB_RUNS, OLDEST, PUBLISHED, READY, SETTLED, SLOTS
+from catalog.metrics import CONSUMERS, HANDLING, JOB_RUNS, OLDEST, PAUSED, PUBLISHED, READY, SETTLED, SLOTS
 from consumers.dead import PREFIX, identity
 from consumers.health import Health, serve
 from consumers.ledger import Run
@@ -97,6 +97,7 @@ class Watched:
 
     name: str
     trouble: str
+    paused: str = ""
 
 
 @pytest.fixture(scope="session")
@@ -193,6 +194,7 @@ def recorded(catalog: Catalog) -> str:
         (HANDLING, HANDLING.at("_count", queue=lake.name), lambda t: 8 * t),
         (SLOTS, SLOTS.at(queue=lake.name), lambda _: lake.prefetch),
         (OLDEST, OLDEST.at(queue=lake.name), lambda _: 1234),
+        (PAUSED, PAUSED.at(queue=catalog.queue_of("audit").name), lambda _: 2),
         (JOB_RUNS, JOB_RUNS.at(job_name=job, status="failed"), lambda t: 0 if t < 600 else 1),
     ]
     lines, families = [], set()

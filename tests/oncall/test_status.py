@@ -40,6 +40,19 @@ def test_queues_show_depth_rates_consumers_and_dead_letters(oncall: OnCall, stac
     assert f"nobody consumes {lake.name}: `oncall explain QueueWithoutConsumer {lake.name}`" in answer.data["needs"]
 
 
+def test_a_paused_queue_is_told_as_such(oncall: OnCall, stack: Any) -> None:
+    """How many processes pause it, and what ends that; not that nobody consumes it, which would mislead."""
+    audit = stack.catalog.queue_of("audit")
+
+    data = oncall("status", "--json").data
+
+    assert [2] == [row["paused"] for row in data["queues"] if row["name"] == audit.name]
+    why = "its sink is down, or somebody said so; `oncall resume logging` ends the latter"
+    assert [f"2 process(es) pause {audit.name}: {why}"] == [
+        need for need in data["needs"] if audit.name in need and "fires" not in need and "replicas" not in need
+    ]
+
+
 def test_a_consumer_is_seen(oncall: OnCall, stack: Any) -> None:
     """Within the 5 s in which the broker gathers its statistics."""
     lake = stack.catalog.queue_of("lake")

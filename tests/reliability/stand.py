@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
@@ -12,7 +13,7 @@ from azure.cosmos import CosmosClient, PartitionKey
 from azure.storage.blob import ContainerClient
 
 import tools
-from catalog import CATALOG, Service, environment
+from catalog import CATALOG, Catalog, Service, environment
 from catalog.broker import Capabilities
 from infra.broker_api import Api, put
 from infra.topology import topology, user_of
@@ -23,19 +24,30 @@ from tools import servers
 from tools.servers import LOOPBACK, BrokerPorts, Server, running
 
 ADMIN, PASSWORD = "admin", "throwaway"
+QUICK = {
+    "conf": "collect_statistics_interval = 500",  # ms, as the next
+    "advanced": "[{rabbit, [{quorum_tick_interval, 500}, {channel_tick_interval, 1000}]}].",
+}
 
 
 class Stand:
-    """Everything a service needs, with the catalog's defaults and ports of its own."""
+    """Everything a service needs, by the defaults of a catalog, on ports of its own.
 
-    def __init__(self, home: Path, ending: ExitStack, version: str = "4.3") -> None:
-        self.home, self._ending, self.catalog, self.version = home, ending, CATALOG, version
+    `quick`: the management API is half a second behind, and not five.
+    """
+
+    def __init__(
+        self, home: Path, ending: ExitStack, version: str = "4.3", *, catalog: Catalog = CATALOG, quick: bool = False
+    ) -> None:
+        self.home, self._ending, self.catalog, self.version = home, ending, catalog, version
         amqp, management, prometheus, dist, epmd, blobs, cosmos, *own = servers.free_ports(7 + len(CATALOG.services))
         ports = BrokerPorts(amqp, management, prometheus, dist, epmd)
         self.ports = dict(zip((service.name for service in CATALOG.services), own, strict=True))
         self.amqp = f"amqp://{ADMIN}:{PASSWORD}@{LOOPBACK}:{amqp}/%2F"
         self.api = Api(f"http://{LOOPBACK}:{management}", self.amqp, ADMIN, PASSWORD)
-        self._broker = servers.rabbitmq(home, ports=ports, user=ADMIN, password=PASSWORD, version=version)
+        self._broker = servers.rabbitmq(
+            home, ports=ports, user=ADMIN, password=PASSWORD, version=version, **(QUICK if quick else {})
+        )
         account, key = tools.emulator_account(), tools.emulator_key("azurite")
         self.blobs = (
             f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
@@ -49,7 +61,7 @@ class Stand:
             alertmanager="",
             cosmos=Account(f"https://{LOOPBACK}:{cosmos}", tools.emulator_key("cosmos"), CATALOG.database),
             services={name: [f"http://{LOOPBACK}:{port}"] for name, port in self.ports.items()},
-            catalog=CATALOG,
+            catalog=catalog,
         )
         self._run(servers.epmd(home, epmd, version=version))
         self._run(servers.azurite(home / "azurite", blobs))
@@ -65,11 +77,20 @@ class Stand:
         self._broker_process.wait(timeout=30)
         self._broker_process = self._run(self._broker)
 
-    def start(self, service: str, **environment: str) -> subprocess.Popen[bytes]:
+    @property
+    def broker_pid(self) -> int:
+        return self._broker_process.pid
+
+    def rabbitmqctl(self, *arguments: str) -> str:
+        return servers.rabbitmqctl(self._broker, *arguments)
+
+    def start(
+        self, service: str, program: Sequence[str] = ("-m", "consumers"), **environment: str
+    ) -> subprocess.Popen[bytes]:
         """A consumer process of a service, told some things otherwise; the stand kills it if nobody did before."""
         log = self._ending.enter_context((self.home / f"{service}.log").open("ab"))
         process = subprocess.Popen(
-            [sys.executable, "-m", "consumers", service],
+            [sys.executable, *program, service],
             env={**self._environment(CATALOG.service(service)), **environment},
             stdout=log,
             stderr=log,

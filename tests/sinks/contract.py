@@ -11,7 +11,7 @@ import pytest
 
 from catalog import CATALOG
 from consumers import paths
-from consumers.sinks import Blobs, Changed, Document, Documents
+from consumers.sinks import PROBE, Blobs, Changed, Document, Documents
 from consumers.verdicts import Later, Never, Reject, Retry
 
 Sink = TypeVar("Sink", Blobs, Documents)
@@ -52,6 +52,8 @@ def fresh() -> str:
 
 class BlobContract:
     """A subclass gives the fixture `make`: a function that makes the sink."""
+
+    may_delete = True
 
     def test_a_blob_is_written_once(self, make: Callable[[], Blobs]) -> None:
         """The second create of the same event says so and leaves the blob as it is."""
@@ -120,6 +122,18 @@ class BlobContract:
             assert names == [path async for path in blobs.paths(folder)]
             assert names[2:] == [path async for path in blobs.paths(f"{folder}/day=02")]
             assert [] == [path async for path in blobs.paths(fresh())]
+
+        tell(make, story)
+
+    def test_a_probe_leaves_nothing_behind(self, make: Callable[[], Blobs]) -> None:
+        """Not even when several ask at once; a blob whose name begins with `_` is hidden from readers of a lake."""
+
+        async def story(blobs: Blobs) -> None:
+            await asyncio.gather(*(blobs.probe() for _ in range(4)))
+            await blobs.probe()
+            if self.may_delete:
+                with pytest.raises(KeyError):
+                    await blobs.read(PROBE)
 
         tell(make, story)
 
@@ -280,6 +294,27 @@ class DocumentContract:
             assert [mine[1], mine[3]] == sorted(odd, key=lambda document: str(document["tenantId"]))
             assert [document for document in everything if document in mine]
             assert [] == none
+
+        tell(make, story)
+
+    def test_a_probe_leaves_nothing_behind(self, make: Callable[[], Documents]) -> None:
+        """In none of the containers, and not even when several ask at once."""
+
+        async def story(documents: Documents) -> None:
+            for container in (USAGE, RUNS):
+                await asyncio.gather(*(documents.probe(container) for _ in range(4)))
+                await documents.probe(container)
+                assert None is await documents.read(container, PROBE, PROBE)
+
+        tell(make, story)
+
+    def test_a_probe_needs_its_container(self, make: Callable[[], Documents]) -> None:
+        """What cannot be written does not answer."""
+
+        async def story(documents: Documents) -> None:
+            with pytest.raises(Retry) as refused:
+                await documents.probe("no_such_container")
+            assert Later.SINK_REFUSED == refused.value.reason
 
         tell(make, story)
 

@@ -36,12 +36,12 @@ def over_wire(azurite: BlobAccount, wire: Wire) -> Callable[[], Blobs]:
     return lambda: AzureBlobs(parse(azurite.connection_string(wire.url)), azurite.container)
 
 
-def sas(azurite: BlobAccount) -> str:
+def sas(azurite: BlobAccount, *, write: bool = True) -> str:
     return generate_container_sas(
         azurite.name,
         azurite.container,
         azurite.key,
-        permission=ContainerSasPermissions(read=True, write=True, create=True, list=True),
+        permission=ContainerSasPermissions(read=True, write=write, create=write, list=True),
         expiry=datetime.now(UTC) + timedelta(hours=1),
     )
 
@@ -58,6 +58,8 @@ class TestAzureBlobs(BlobContract):
 
 
 class TestAzureBlobsBySignature(BlobContract):
+    may_delete = False  # by this signature
+
     @pytest.fixture
     def make(self, azurite: BlobAccount) -> Callable[[], Blobs]:
         return lambda: AzureBlobs(parse(by_signature(azurite, sas(azurite))), azurite.container)
@@ -270,3 +272,17 @@ def test_an_address_over_an_open_network_is_refused(address: str) -> None:
         at(address)
 
     assert address in str(refused.value)
+
+
+def test_a_sink_that_can_only_be_read_fails_its_probe(azurite: BlobAccount) -> None:
+    """Reading works, as it does where writes are refused or held back: only a write tells that writes go through."""
+    reader = by_signature(azurite, sas(azurite, write=False))
+
+    async def story(blobs: Blobs) -> None:
+        with pytest.raises(KeyError):
+            await blobs.read(f"{fresh()}/absent.json")
+        with pytest.raises(Retry) as failed:
+            await blobs.probe()
+        assert Later.SINK_REFUSED == failed.value.reason
+
+    tell(lambda: AzureBlobs(parse(reader), azurite.container), story)

@@ -1,0 +1,46 @@
+"""`python -m tests.chaos`: the campaign, by a seed that is printed first; its exit status tells of a row not met."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import shutil
+import sys
+import time
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.chaos.campaign import WIDTH, abreast, show
+from tests.chaos.scenarios import SCENARIOS
+from tools.cache import ROOT
+
+HOME = ROOT / ".local/chaos"
+
+
+def main() -> int:
+    """Exit codes: 0 every row met, 1 a row not met."""
+    parser = argparse.ArgumentParser("python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="of all that is random (default: a new one)")
+    parser.add_argument("--scale", type=float, default=1.0, help="the share of the full size (default 1)")
+    parser.add_argument("--only", default="", metavar="N,N", help="some scenarios (default all)")
+    parser.add_argument("--home", type=Path, default=HOME, help="a folder for logs and data, emptied first")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
+    only = {int(number) for number in options.only.split(",") if number}
+    chosen = [scenario for scenario in SCENARIOS if not only or scenario.number in only]
+    print(f"make chaos SEED={seed} SCALE={options.scale:g}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", flush=True)
+    warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the emulator's certificate
+    began = time.monotonic()
+    shutil.rmtree(home := options.home.absolute(), ignore_errors=True)
+    home.mkdir(parents=True, mode=0o700)
+    played = abreast(home, seed, options.scale, chosen)
+    status = show(Console(width=WIDTH), played)
+    print(f"seed {seed}, {time.monotonic() - began:.0f} s; logs: {home}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Scenarios of the broker itself: frozen, half-open, restarted again and again, under a memory alarm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from pika.exceptions import AMQPError
+
+from consumers.amqp import HEARTBEAT
+from tests.brokers import eventually
+from tests.chaos.campaign import Lab, Row
+from tests.chaos.world import COLLECTORS, Figure, Scene, World, at_most, fates, none
+
+BACK_WITHIN = 5.0  # seconds after the broker answers again
+NOTICED_WITHIN = 3 * HEARTBEAT + 2.0  # seconds; two looks of the consumers, and the time to say so
+
+
+def restarted(lab: Lab, world: World) -> Row:
+    """7: the broker goes down by SIGKILL or SIGTERM and comes back on its data; then some events must go through."""
+    restarts, slowest, idle = lab.of(100, 2), 0.0, 0
+    with world.scene() as scene:
+        for service in COLLECTORS:
+            scene.start(service)
+        scene.consuming()
+        for number in range(restarts):
+            world.stand.restart_broker((signal.SIGKILL, signal.SIGTERM)[number % 2])
+            slowest = max(slowest, _back(scene))
+            scene.preload(world.take(20))
+            try:
+                scene.settle(30)
+            except AssertionError:
+                idle += 1
+        scene.end_all()
+        return Row(
+            f"{restarts} restarts, 20 events after each",
+            [
+                *fates(scene.account()),
+                none("connected but idle", idle),
+                none("ended by themselves", scene.ended_alone),
+                at_most("slowest to consume again", BACK_WITHIN, slowest),
+            ],
+        )
+
+
+def _back(scene: Scene) -> float:
+    """Seconds until every queue of a running service has a consumer, from now, when the broker serves again."""
+    began = time.monotonic()
+
+    def all_there() -> bool:
+        with suppress(AMQPError, OSError, AssertionError):
+            return bool(scene.consuming(within=1) >= 0)
+        return False
+
+    eventually(all_there, 30)
+    return time.monotonic() - began
+
+
+def frozen(lab: Lab, world: World) -> Row:
+    """6: SIGSTOP for 30 s and 90 s, then a peer that is there and says nothing; traffic goes on afterwards."""
+    freezes = [30.0, 90.0] if lab.scale >= 0.1 else [30.0]
+    unnoticed, slowest = 0, 0.0
+    with world.scene() as scene:
+        for service in COLLECTORS:
+            scene.start(service)
+        scene.consuming()
+        for seconds in freezes:
+            began, pid = datetime.now(UTC), world.stand.broker_pid
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                time.sleep(seconds)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            slowest = max(slowest, _writing(scene))
+            unnoticed += len(_collected(scene) - _cut_off(scene, began))
+        with world.wire.toxic("timeout", timeout=0):
+            began = datetime.now(UTC)
+            eventually(lambda: _cut_off(scene, began) >= _collected(scene), 2 * NOTICED_WITHIN)
+            half_open = (datetime.now(UTC) - began).total_seconds()
+        slowest = max(slowest, _writing(scene))
+        scene.settle()
+        scene.end_all()
+        return Row(
+            f"frozen {', '.join(f'{seconds:g} s' for seconds in freezes)}, one half-open peer",
+            [
+                *fates(scene.account()),
+                none("connections that did not notice a freeze", unnoticed),
+                at_most("half-open peer noticed", NOTICED_WITHIN, half_open),
+                at_most("slowest to consume again", BACK_WITHIN, slowest),
+                none("ended by themselves", scene.ended_alone),
+            ],
+        )
+
+
+def _collected(scene: Scene) -> set[str]:
+    return {queue.name for queue in scene.world.catalog.queues if queue.service in COLLECTORS}
+
+
+def _cut_off(scene: Scene, since: datetime) -> set[str]:
+    """The queues whose worker has given its connection up since then."""
+    told = [line for name in COLLECTORS for line in scene.logged(name) if line.get("message") == "not consuming"]
+    return {line["queue"] for line in told if datetime.fromisoformat(line["time"]) > since}
+
+
+def _writing(scene: Scene) -> float:
+    """Seconds from now until each collector's queue has written something that is published now, by the log's times."""
+    began = datetime.now(UTC)
+    scene.preload(scene.world.take(50))
+
+    def first() -> dict[str, datetime]:
+        told = [line for name in COLLECTORS for line in scene.logged(name) if line.get("verdict") == "written"]
+        times = [(line["queue"], datetime.fromisoformat(line["time"])) for line in told]
+        found = {queue: moment for queue, moment in reversed(times) if moment > began}
+        return found if found.keys() >= _collected(scene) else {}
+
+    found: dict[str, datetime] = eventually(first, 60)
+    return (max(found.values()) - began).total_seconds()
+
+
+def alarmed(lab: Lab, world: World) -> Row:
+    """8: a memory alarm blocks every publisher; queues are consumed all the same, an outcome comes when it is over."""
+    seconds, count = max(8.0, 60.0 * min(1.0, lab.scale)), lab.of(5_000, 300)
+    with world.scene() as scene:
+        trigger = world.trigger()
+        scene.preload([*world.take(count), trigger])
+        world.stand.rabbitmqctl("set_vm_memory_high_watermark", "0")
+        began = time.monotonic()
+        try:
+            for service in (*COLLECTORS, "risk-analytics"):
+                scene.start(service)
+            collected = [queue.name for queue in world.catalog.queues if queue.service in COLLECTORS]
+            eventually(lambda: not sum(_messages(world, name) for name in collected), 60)
+            drained = time.monotonic() - began
+            time.sleep(max(0.0, seconds - drained))
+            early = len(world.heard())
+        finally:
+            world.stand.rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+        scene.settle()
+        scene.end_all()
+        return Row(
+            f"{count:,} events and a run, alarm for {max(seconds, drained):.0f} s",
+            [
+                *fates(scene.account()),
+                none("outcomes while alarmed", early),
+                Figure("consumed while alarmed", f"{count:,}", f"{count:,} in {drained:.1f} s"),
+            ],
+        )
+
+
+def _messages(world: World, queue: str) -> int:
+    return int(world.stand.api.get(f"queues/%2F/{queue}").get("messages", 1))

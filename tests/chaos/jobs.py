@@ -1,0 +1,216 @@
+"""Scenarios of batch runs: killed anywhere, and asked for twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import date, timedelta
+from typing import Any
+
+from consumers import lake
+from consumers.events import Event, decode
+from consumers.ledger import MOST_ATTEMPTS, Run
+from consumers.sinks.account import parse
+from consumers.sinks.blob import AzureBlobs
+from consumers.verdicts import Retry
+from oncall.runs import Ledger
+from proof import expect
+from proof.compare import compare
+from proof.plan import Message
+from proof.portfolio import encode, events
+from tests.brokers import eventually
+from tests.chaos.campaign import Lab, Row
+from tests.chaos.odd import DIED
+from tests.chaos.world import Figure, Scene, World, at_most, exactly, fates, none
+from tests.cluster.publishing import FIRST
+
+SERVICE = "risk-analytics"
+BOUNDARIES = ("claimed", "written", "checkpoint", "ended", "published", "noted", "answered", "acked")
+PER_KILL = 256  # blobs, so that the run outlives its kills: between two of them it gets on by a batch, or by none
+LONG = 16  # days; a listing of all in one would take longer than a busy machine has for an answer
+LONGEST_LIFE = 3.0  # seconds from taking the run up to the kill; a batch takes a third of it
+SHORT = 300  # blobs; two batches
+
+
+def killed(lab: Lab, world: World) -> Row:
+    """10: a run killed at random moments, then a run killed at each boundary of its way; each has a day of its own."""
+    kills = lab.of(50, 5)
+    first, places = FIRST - timedelta(days=100), [FIRST - timedelta(days=20 + n) for n in range(len(BOUNDARIES))]
+    rows = [row for n in range(LONG) for row in filled(world, first + timedelta(days=n), PER_KILL * kills // LONG)]
+    rows += [row for day in places for row in filled(world, day, SHORT)]
+    with world.scene() as scene:
+        struck, longest, total = _killed_often(scene, world.trigger(first, LONG), kills)
+        died = [place for place, day in zip(BOUNDARIES, places, strict=True) if _dies(scene, place, world.trigger(day))]
+        scene.settle()
+        found, snapshots = scene.account(), snapshots_of(world, rows)
+        return Row(
+            f"{kills} kills of a run over {PER_KILL * kills:,} blobs, {total:.0f} s done again in all;"
+            f" a run killed at each of {', '.join(BOUNDARIES)}",
+            [
+                *fates(found),
+                exactly("kills of a running run", kills, struck),
+                exactly("died at boundaries", len(BOUNDARIES), len(died)),
+                Figure(
+                    "snapshots as in an undisturbed run",
+                    f"{snapshots.planned:,}",
+                    f"{snapshots.equal:,}",
+                    snapshots.true,
+                ),
+                at_most("work done again after a kill", 60, longest),
+            ],
+        )
+
+
+def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, float, float]:
+    """(kills that hit the run at work, most seconds of work that one of them undid, seconds of all of them)."""
+    scene.start(SERVICE)
+    scene.preload([trigger])
+    undone, without_progress = [], 0
+    for _ in range(kills):
+        at_work = _Watch(scene, trigger)
+        if at_work.ended:
+            break
+        if without_progress == MOST_ATTEMPTS - 1:  # once more, and it would rightly be given up
+            eventually(at_work.moved, 60)
+        at_work.look_on(scene.chance.uniform(0, LONGEST_LIFE))
+        scene.end(SERVICE, signal.SIGKILL)
+        undone.append(at_work.since_checkpoint)
+        without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
+        scene.start(SERVICE)
+    eventually(lambda: is_ended(scene, trigger), 600)  # a busy machine has most of it still to do
+    scene.settle(60)
+    scene.end(SERVICE, signal.SIGTERM)
+    return len(undone), max(undone, default=0.0), sum(undone)
+
+
+class _Watch:
+    """A run from the moment a process took it up; `since_checkpoint` is the work that is not saved yet, in seconds."""
+
+    def __init__(self, scene: Scene, trigger: Message) -> None:
+        self._scene, self._trigger = scene, trigger
+        before = run_of(scene, trigger)
+        self._begin = eventually(lambda: self._taken_after(before), 60)
+        self._saved, self._at = self._begin.checkpoint, time.monotonic()
+
+    def _taken_after(self, before: Run | None) -> Run | None:
+        run = run_of(self._scene, self._trigger)
+        taken = run and (run.published_at or run.lease_until != (before and before.lease_until))
+        return run if taken else None
+
+    @property
+    def ended(self) -> bool:
+        return self._begin.status != "running"
+
+    @property
+    def since_checkpoint(self) -> float:
+        return time.monotonic() - self._at
+
+    def moved(self) -> bool:
+        """Whether it was saved since it was taken up."""
+        if (run := run_of(self._scene, self._trigger)) and run.checkpoint != self._saved:
+            self._saved, self._at = run.checkpoint, time.monotonic()
+        return self._saved != self._begin.checkpoint
+
+    def look_on(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(0.2, left))
+            self.moved()
+
+
+def _dies(scene: Scene, place: str, trigger: Message) -> bool:
+    """Whether the process died there; a second one brings the run to its end."""
+    scene.preload([trigger])
+    scene.start(SERVICE, ("-m", "tests.chaos.odd"), CHAOS_DIES=place)
+    status = scene.running.pop(SERVICE).wait(timeout=60)
+    scene.start(SERVICE)
+    eventually(lambda: is_ended(scene, trigger), 90)
+    scene.settle(60)
+    scene.end(SERVICE, signal.SIGTERM)
+    return status == DIED
+
+
+def is_ended(scene: Scene, trigger: Message) -> bool:
+    run = run_of(scene, trigger)
+    return bool(run and run.published_at)
+
+
+def run_of(scene: Scene, trigger: Message) -> Run | None:
+    [job] = scene.world.catalog.jobs
+    return Ledger(scene.stand.endpoints).find(job.name, trigger.identity)
+
+
+def filled(world: World, day: date, blobs: int) -> list[Event]:
+    """So many evaluations of a day in the lake, written as the collector writes them."""
+    models = [event for event in events(FIRST, world.seed) if event["type"] == "risk.evaluated"]
+    name = f"{world.seed}-{day}"
+    rows = [
+        decode(encode({**models[n % len(models)], "id": f"run-{name}-{n:06d}", "timestamp": _at(day, n),
+                       "data": {**models[n % len(models)]["data"], "evaluationId": f"ev-{name}-{n:06d}"}}))
+        for n in range(blobs)
+    ]  # fmt: skip
+
+    async def fill() -> None:
+        write = lake.handler(AzureBlobs(parse(world.stand.blobs), world.catalog.store("data_lake.container").name))
+        places = asyncio.Semaphore(8)
+
+        async def one(event: Event) -> None:
+            async with places:
+                for _ in range(10):  # a busy machine's store takes longer than a consumer would wait
+                    with suppress(Retry):
+                        await write(event)
+                        return
+                await write(event)
+
+        await asyncio.gather(*map(one, rows))
+
+    asyncio.run(fill())
+    return rows
+
+
+def _at(day: date, number: int) -> str:
+    return f"{day}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
+
+
+def snapshots_of(world: World, rows: list[Event]) -> Any:
+    """The snapshots of these rows against what an undisturbed run makes of them, said from the contract."""
+    planned = {}
+    for event in rows:
+        row = {"tenantId": event.tenant, "timestamp": event.timestamp_text, **_columns(event)}
+        entry = expect.snapshot(world.catalog, row)
+        planned[entry.place] = entry.content
+    found = world.stand.sinks.look().documents[expect.SNAPSHOTS]
+    return compare("snapshots", planned, {place: content for place, content in found.items() if place in planned})
+
+
+def _columns(event: Event) -> dict[str, Any]:
+    data = json.loads(bytes(event.data))
+    return {name: data[name] for name in expect.COLUMNS[event.type] if data.get(name) is not None}
+
+
+def twice(lab: Lab, world: World) -> Row:
+    """13: two workers, each with the same trigger in hand at once; the trigger is published twice."""
+    rounds, day = lab.of(20, 2), FIRST - timedelta(days=50)
+    filled(world, day, SHORT)
+    with world.scene() as scene:
+        for name in (f"{SERVICE}.a", f"{SERVICE}.b"):
+            scene.start(name)
+        scene.consuming()
+        triggers = [world.trigger(day) for _ in range(rounds)]
+        scene.preload([trigger for trigger in triggers for _ in range(2)])
+        scene.settle(300)
+        verdicts = Counter(line.get("verdict") for line in scene.logged(SERVICE))
+        scene.end_all()
+        return Row(
+            f"{rounds} triggers published twice, two workers",
+            [
+                *fates(scene.account()),
+                exactly("runs", rounds, verdicts["written"]),
+                exactly("answered by the other's run", rounds, verdicts["duplicate"]),
+                none("bad exits", scene.ended_alone),
+            ],
+        )

@@ -1,0 +1,45 @@
+"""Scenario of time: what consumers hold in memory after very many events, and whether it still grows."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from tests.chaos.campaign import Lab, Row
+from tests.chaos.world import COLLECTORS, Figure, Scene, World, at_most, fates
+
+EVERY = 1.0  # seconds between two looks
+MOST = 130.0  # MB
+FLAT = 10.0  # MB per 100,000 events; what allocators keep back moves by some MB on the way
+
+
+def flat(lab: Lab, world: World) -> Row:
+    """16: each collector from its first to its last event in one process, undisturbed."""
+    count = lab.of(100_000, 2_000)
+    looks: dict[str, list[tuple[float, float]]] = {name: [] for name in COLLECTORS}
+    with world.scene() as scene:
+        for name in COLLECTORS:
+            scene.start(name)
+        scene.consuming()
+        stream = scene.publish(world.take(count), 1_000)
+        while not (stream.done and not world.ready()):
+            time.sleep(EVERY)
+            _look(scene, looks, len(stream.confirmed) - world.ready() / 2)
+        scene.settle(120)
+        _look(scene, looks, count)
+        scene.end_all()
+        figures = [*fates(scene.account())]
+        for name, seen in looks.items():
+            last = seen[len(seen) // 2 :]
+            slope = statistics.linear_regression(*zip(*last, strict=True)).slope * 100_000 if len(last) > 2 else 0.0
+            told = f"{slope:+.1f} MB per 100,000 events"
+            figures += [
+                at_most(f"RSS of {name}", MOST, max(size for _, size in seen), "MB"),
+                Figure(f"its slope over the second half of {name}", f"<= {FLAT:g} MB", told, slope <= FLAT),
+            ]
+        return Row(f"{count:,} events", figures)
+
+
+def _look(scene: Scene, looks: dict[str, list[tuple[float, float]]], handled: float) -> None:
+    for name, seen in looks.items():
+        seen.append((handled, scene.rss(name)))

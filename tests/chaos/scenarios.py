@@ -1,0 +1,27 @@
+"""The lines of the table, in the order of their numbers."""
+
+from __future__ import annotations
+
+from tests.chaos import brokers, deadly, jobs, memory, nodes, outages, poison, timeouts, traffic
+from tests.chaos.campaign import Scenario
+
+BOTH = ("4.3", "4.0")
+
+SCENARIOS = (
+    Scenario(1, "kills, cut connections and failing sinks", traffic.kills, BOTH),
+    Scenario(2, "sinks down, flapping, and away for too long", outages.down, BOTH, small=False, waits=True),
+    Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled, small=False),
+    Scenario(4, "malformed events between good ones", poison.refused, small=False),
+    Scenario(5, "events that kill the process", deadly.deadly, BOTH, small=False),
+    Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False, waits=True),
+    Scenario(7, "broker restarts", brokers.restarted),
+    Scenario(8, "broker memory alarm", brokers.alarmed, small=False, waits=True),
+    Scenario(9, "SIGTERM under load", traffic.terminated),
+    Scenario(10, "batch runs killed anywhere", jobs.killed, small=False),
+    Scenario(11, "a job longer than the acknowledgement timeout", timeouts.outlasting, BOTH, small=False, waits=True),
+    Scenario(12, "redelivered after midnight", traffic.midnight),
+    Scenario(13, "the same trigger twice, at once", jobs.twice, small=False),
+    Scenario(14, "three nodes, one killed, then another", nodes.clustered, small=False),
+    Scenario(15, "scaled and rolled under load", traffic.scaled, small=False),
+    Scenario(16, "memory over very many events", memory.flat, small=False),
+)

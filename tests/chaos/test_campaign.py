@@ -1,0 +1,74 @@
+"""The small form of the campaign: every short scenario on the default broker, each of its figures met."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.chaos.campaign import WIDTH, Lab, Played, Row, Scenario, play, show
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.world import at_most, none
+
+SEED, SCALE = 7, 0.02
+SMALL = [scenario for scenario in SCENARIOS if scenario.small]
+
+
+@pytest.mark.servers
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")  # the emulator's certificate
+def test_the_small_form_meets_every_figure(tmp_path: Path) -> None:
+    """Nothing lost, nothing twice, nobody idle, each row within its bounds."""
+    with ExitStack() as ending:
+        played = play(Lab(tmp_path, SEED, SCALE, ending), SMALL, small=True)
+
+    assert {one.scenario.number: True for one in played} == {one.scenario.number: one.met for one in played}, [
+        one for one in played if not one.met
+    ]
+
+
+def test_every_scenario_has_a_number_of_its_own_and_some_are_small() -> None:
+    """In the order of the table."""
+    numbers = [scenario.number for scenario in SCENARIOS]
+
+    assert sorted(set(numbers)) == numbers
+    assert SMALL
+
+
+@pytest.mark.parametrize(
+    ("figures", "status"),
+    [
+        ([none("lost", 0), at_most("exit", 10, 9.9)], 0),
+        ([none("lost", 1)], 1),
+        ([at_most("exit", 10, 10.1)], 1),
+        ([], 1),
+    ],
+    ids=["met", "lost one", "too slow", "nothing seen"],
+)
+def test_one_figure_that_is_not_met_fails_the_campaign(figures: list[object], status: int) -> None:
+    """A row that saw nothing has met nothing, and so has a campaign without rows."""
+    scenario, console = Scenario(1, "kills", lambda *_: Row("", [])), Console(width=WIDTH, record=True, quiet=True)
+    played = Played(scenario, "4.3", 1.0, Row("two events", figures))  # type: ignore[arg-type]
+
+    assert status == show(console, [played])
+    assert 1 == show(console, [])
+
+
+def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path) -> None:
+    """It names the fault, and the others are played all the same."""
+
+    def broken(*_: object) -> Row:
+        raise AssertionError("still 3 after 120 s")
+
+    with ExitStack() as ending:
+        lab = Lab(tmp_path, SEED, SCALE, ending)
+        lab._worlds["4.3"] = None  # type: ignore[assignment]
+        scenarios = [Scenario(1, "broken", broken), Scenario(2, "sound", lambda *_: Row("", [none("lost", 0)]))]
+        played = play(lab, scenarios, small=True)
+
+    assert [False, True] == [one.met for one in played]
+    assert "AssertionError: still 3 after 120 s" == played[0].fault

@@ -1,0 +1,210 @@
+"""Scenarios of traffic under faults: kills, cut connections, failing sinks, ending in order, midnight, scaling."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from urllib.parse import quote
+
+import requests
+
+from infra.broker_api import Refused
+from tests.brokers import eventually
+from tests.chaos.campaign import Lab, Row
+from tests.chaos.ledger import Publishing
+from tests.chaos.proxy import Weather
+from tests.chaos.world import COLLECTORS, Scene, World, at_least, at_most, fates, message_of, none
+
+USAGE_ONLY = ("llm.inference.completed", "embedding.generated")
+LOSSY = Weather(unavailable=0.05, lost=0.01)
+EXIT_WITHIN = 10.0
+TRIGGER_EVERY = 1_000
+THROTTLED, RETRY_AFTER = 0.3, 50  # the share of writes, and what they are told to wait in ms
+MIDNIGHT = "2026-03-14T23:59:59.999Z"
+
+
+def kills(lab: Lab, world: World) -> Row:
+    """1: everything at once, at random moments of the publishing."""
+    events, broker, killed = lab.of(100_000), lab.of(20), lab.of(50, 3)
+    closed, resets = lab.of(200, 4), lab.of(20)
+    services = (*COLLECTORS, "risk-analytics")
+    with world.scene() as scene:
+        world.lake.weather, world.cosmos.weather = LOSSY, LOSSY
+        for service in services:
+            scene.start(service)
+        scene.consuming()
+        disturbances: list[Callable[[], None]] = [
+            *[lambda: world.stand.restart_broker(signal.SIGKILL)] * broker,
+            *[lambda name=services[n % 3]: _killed(scene, name) for n in range(killed)],  # type: ignore[misc]
+            *[lambda: _close_one(scene)] * closed,
+            *[world.wire.reset] * resets,
+        ]
+        scene.chance.shuffle(disturbances)
+        messages = world.take(events)
+        for place in range(TRIGGER_EVERY // 2, events, TRIGGER_EVERY):
+            messages[place] = world.trigger()
+        stream = scene.publish(messages)
+        for number, disturb in enumerate(disturbances, 1):
+            _until_confirmed(stream, events * number // (len(disturbances) + 1))
+            disturb()
+        took = scene.settle(180)
+        rss = {name: scene.rss(name) for name in scene.running}
+        scene.end_all()
+        found = scene.account()
+        faulty = sum(proxy.seen["unavailable"] + proxy.seen["lost"] for proxy in (world.lake, world.cosmos))
+        size = (
+            f"{events:,} events, {broker} broker kills, {killed} consumer kills, {closed} closes, {resets} resets,"
+            f" {faulty} sink calls spoilt"
+        )
+        return Row(
+            size,
+            [
+                *fates(found),
+                none("ended by themselves", scene.ended_alone),
+                at_most("largest RSS", 130, max(rss.values()), "MB"),
+                at_most("settled after the last event", 180, took),
+            ],
+        )
+
+
+def _killed(scene: Scene, name: str) -> None:
+    scene.end(name, signal.SIGKILL)
+    scene.start(name)
+
+
+def _close_one(scene: Scene) -> None:
+    """As an operator would, by the management API; a broker that is just coming back lists none."""
+    with suppress(Refused, requests.RequestException):
+        if connections := scene.stand.api.get("connections"):
+            name = scene.chance.choice(connections)["name"]
+            scene.stand.api.delete(f"connections/{quote(name, safe='')}")
+
+
+def _until_confirmed(stream: Publishing, count: int) -> None:
+    eventually(lambda: len(stream.confirmed) >= count or stream.done, 180)
+
+
+def throttled(lab: Lab, world: World) -> Row:
+    """3: backlogs of one size, in turn without and with 429s; the median rate of each form."""
+    count, rounds = lab.of(4_000, 600), 3
+    rates: dict[float, list[float]] = {0.0: [], THROTTLED: []}
+    throttles = world.cosmos.seen["throttled"]
+    with world.scene() as scene:
+        for weather in (Weather(), Weather(throttled=THROTTLED, retry_after=RETRY_AFTER)) * rounds:
+            scene.preload(world.take(count, *USAGE_ONLY))
+            world.cosmos.weather = weather
+            scene.start("analytics-service")
+            scene.settle(300)
+            scene.end("analytics-service", signal.SIGTERM)
+            world.cosmos.weather = Weather()
+            lines = [line for line in _verdicts(scene, "analytics-service") if line["verdict"] == "written"]
+            times = [datetime.fromisoformat(line["time"]) for line in lines[-count:]]
+            rates[weather.throttled].append(count / (max(times) - min(times)).total_seconds())
+        plain, slowed = (statistics.median(found) for found in rates.values())
+        size = (
+            f"{2 * rounds} x {count:,} events in turn, {world.cosmos.seen['throttled'] - throttles:,} throttled writes,"
+            f" medians of {rounds}: {plain:.0f}/s and {slowed:.0f}/s"
+        )
+        return Row(size, [*fates(scene.account()), at_least("rate while throttled", 60, 100 * slowed / plain, "%")])
+
+
+def _verdicts(scene: Scene, service: str) -> list[dict[str, str]]:
+    return [line for line in scene.logged(service) if "verdict" in line]
+
+
+def terminated(lab: Lab, world: World) -> Row:
+    """9: SIGTERM to every collector while events flow; a return on purpose costs no try, so none may be seen twice."""
+    rounds, slowest = lab.of(20, 2), 0.0
+    with world.scene() as scene:
+        stream = scene.publish(world.take(400 * rounds), 200)
+        for _ in range(rounds):
+            for service in COLLECTORS:
+                scene.start(service)
+            scene.consuming()
+            time.sleep(scene.chance.uniform(0.3, 1.0))
+            slowest = max(slowest, scene.end_all())
+        for service in COLLECTORS:
+            scene.start(service)
+        scene.settle()
+        slowest = max(slowest, scene.end_all())
+        lines = [line for service in COLLECTORS for line in _verdicts(scene, service)]
+        again = sum(int(line["attempt"]) > 1 for line in lines)
+        returned = sum(line["verdict"] == "returned" for line in lines)
+        size = f"{rounds} rounds, {len(stream.confirmed):,} events, {returned} returned on purpose"
+        return Row(
+            size,
+            [
+                *fates(scene.account()),
+                none("redeliveries", again),
+                at_most("slowest exit", EXIT_WITHIN, slowest),
+                none("bad exits", scene.ended_alone),
+            ],
+        )
+
+
+def midnight(lab: Lab, world: World) -> Row:
+    """12: written, the answer lost, the process killed; delivered again to one whose clock shows the next day."""
+    count = lab.of(2_000, 20)
+    with world.scene() as scene:
+        messages = [
+            message_of(world.catalog, model, timestamp=MIDNIGHT) for model in world.take(count, "risk.evaluated")
+        ]
+        scene.preload(messages)
+        world.lake.weather = Weather(lost=1.0)
+        spoilt = world.lake.seen["lost"]
+        scene.start("logging")
+        eventually(lambda: world.lake.seen["lost"] > spoilt + 10, 30)
+        scene.end("logging", signal.SIGKILL)
+        world.lake.weather = Weather()
+        scene.start("logging", ("-m", "tests.chaos.odd"), CHAOS_DAYS_AHEAD="1")
+        scene.settle()
+        written = [line for line in _verdicts(scene, "logging") if line["verdict"] == "duplicate"]
+        scene.end_all()
+        found = scene.account()
+        return Row(
+            f"{count} events of {MIDNIGHT}, {len(written)} of them written before and met again",
+            [*fates(found), at_least("met again", 1, len(written), "events")],
+        )
+
+
+def scaled(lab: Lab, world: World) -> Row:
+    """15: 1 -> 4 -> 1 replicas of both collectors under load, then each replaced by a new one."""
+    count = lab.of(30_000, 1_500)
+    with world.scene() as scene:
+        for service in COLLECTORS:
+            scene.start(service)
+        stream = scene.publish(world.take(count), 250)
+        for share, replicas in ((0.2, (1, 2, 3)), (0.5, ()), (0.75, (4,))):
+            _until_confirmed(stream, int(share * count))
+            for service in COLLECTORS:
+                _replicas(scene, service, replicas)
+        scene.settle()
+        slowest = scene.end_all()
+        return Row(
+            f"{count:,} events, 1 to 4 to 1 replicas, then rolled",
+            [
+                *fates(scene.account()),
+                none("bad exits", scene.ended_alone),
+                at_most("slowest exit", EXIT_WITHIN, slowest),
+            ],
+        )
+
+
+def _replicas(scene: Scene, service: str, numbers: tuple[int, ...]) -> None:
+    """The first stays, unless it is to be replaced; the others are these, the new ones before the old ones go."""
+    wanted = {f"{service}.{number}" for number in numbers}
+    old = {name for name in scene.running if name.partition(".")[0] == service} - wanted
+    for name in wanted - scene.running.keys():
+        scene.start(name)
+    running = sum(name.partition(".")[0] == service for name in scene.running)
+    queues = scene.world.catalog.queues_of(service)
+    eventually(lambda: all(scene.world.consumers(queue.name) == running for queue in queues), 30)
+    rolled = 4 in numbers
+    with ThreadPoolExecutor() as pool:
+        going = [name for name in sorted(old) if rolled or "." in name]
+        list(pool.map(lambda name: scene.end(name, signal.SIGTERM), going))
