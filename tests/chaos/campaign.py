@@ -81,6 +81,11 @@ class Played:
     def met(self) -> bool:
         return self.row is not None and self.row.met
 
+    @property
+    def told(self) -> str:
+        """What was played and seen, or why it broke."""
+        return f"{self.row.size}: {', '.join(map(_figure, self.row.figures))}" if self.row else self.fault
+
 
 def abreast(home: Path, seed: int, scale: float, scenarios: Sequence[Scenario]) -> list[Played]:
     """Play all of them: those that work one after the other, and beside them those that wait, by broker."""
@@ -117,7 +122,7 @@ def _play(lab: Lab, scenario: Scenario, version: str) -> Played:
         fault = f"{type(error).__name__}: {error}"
     played = Played(scenario, version, time.monotonic() - began, row, fault)
     verdict = "met" if played.met else "NOT MET"
-    print(f"{scenario.number:>3}  {verdict} on {version} after {played.seconds:.0f} s {fault}", flush=True)
+    print(f"{scenario.number:>3}  {verdict} on {version} after {played.seconds:.0f} s: {played.told}", flush=True)
     return played
 
 

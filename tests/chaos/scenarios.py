@@ -14,7 +14,7 @@ SCENARIOS = (
     Scenario(4, "malformed events between good ones", poison.refused, small=False),
     Scenario(5, "events that kill the process", deadly.deadly, BOTH, small=False),
     Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False, waits=True),
-    Scenario(7, "broker restarts", brokers.restarted),
+    Scenario(7, "broker restarts", brokers.restarted, waits=True),
     Scenario(8, "broker memory alarm", brokers.alarmed, small=False, waits=True),
     Scenario(9, "SIGTERM under load", traffic.terminated),
     Scenario(10, "batch runs killed anywhere", jobs.killed, small=False),
