@@ -119,6 +119,14 @@ DEFENCES = (
         test="tests/consumers/test_outage.py::test_an_outage_costs_no_event_a_try[4.3]",
     ),
     Defence(
+        name="return in time, counted over all outages",
+        without="short outages one after the other hold an event until the broker takes it away",
+        file="consumers/worker.py",
+        old=" - delivery.age",
+        new="",
+        test="tests/consumers/test_outage.py::test_short_outages_one_after_the_other_are_held_as_one[4.3]",
+    ),
+    Defence(
         name="pause on purpose, whatever the sink says",
         without="events are taken in the middle of planned work",
         file="consumers/outage.py",
