@@ -1,4 +1,7 @@
-"""From the real sinks back to values: {place: content}, read by other clients than those that wrote."""
+"""From the real sinks back to values: {place: content}, read by other clients than those that wrote.
+
+What a probe wrote is none: it stays when its process is killed before it takes it away again.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from azure.storage.blob import ContainerClient
 from urllib3.exceptions import InsecureRequestWarning
 
 from catalog import Queue, Store
+from consumers.sinks import PROBE
 from oncall.broker import channel
 from oncall.endpoints import Account, Endpoints
 from oncall.letters import read
@@ -45,7 +49,7 @@ class Lake:
         self._container = container
 
     def places(self) -> frozenset[str]:
-        return frozenset(f"{self._container}/{name}" for name in self._client.list_blob_names())
+        return frozenset(f"{self._container}/{name}" for name in self._client.list_blob_names() if name != PROBE)
 
     def contents(self, places: Iterable[str]) -> Found:
         """What the blobs hold: a Parquet row, or a JSON object. A blob that cannot be read says so as its content."""
@@ -81,7 +85,11 @@ class Database:
         """Every document of a container, without what the database adds to it."""
         field = store.partition_key.lstrip("/")
         documents = self._database.get_container_client(store.name).read_all_items()
-        return {f"{store.name}/{document.get(field)}/{document['id']}": _own(document) for document in documents}
+        return {
+            f"{store.name}/{document.get(field)}/{document['id']}": _own(document)
+            for document in documents
+            if document["id"] != PROBE
+        }
 
 
 def _own(document: dict[str, Any]) -> Content:

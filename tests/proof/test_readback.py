@@ -13,6 +13,7 @@ from azure.storage.blob import ContainerClient
 
 import tools
 from catalog import CATALOG
+from consumers.sinks import PROBE
 from oncall.endpoints import Account, Endpoints, Login
 from proof.compare import Ledger, compare
 from proof.expect import present
@@ -102,6 +103,13 @@ def test_an_added_blob_is_found_out(ledger: Read, container: ContainerClient) ->
     found = ledger()
 
     assert (("risk/again.parquet",), ("risk/stranger.json",)) == (found.duplicated, found.unexpected)
+
+
+def test_what_a_probe_left_is_no_event(ledger: Read, container: ContainerClient) -> None:
+    """Its process was killed before it could take it away again."""
+    container.upload_blob(PROBE, b"")
+
+    assert Ledger(sink="risk", planned=3, equal=3) == ledger()
 
 
 @pytest.mark.parametrize("body", [b"not parquet", parquet(ROW, ROW), b""], ids=["garbage", "two rows", "empty"])
