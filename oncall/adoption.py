@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import quote
 
+import pika
 from pika.exceptions import ChannelClosedByBroker
 
 from catalog.broker import Capabilities
@@ -18,7 +19,7 @@ from infra.broker_api import Api, put
 from infra.topology import UNLIMITED, Object, Topology, topology
 from oncall.broker import channel
 from oncall.endpoints import Endpoints
-from oncall.marks import LOOK, Way
+from oncall.marks import LOOK, MARKER, Way
 from oncall.moving import SETTLED_WITHIN, Moved, move
 from oncall.steps import Binding, Found, Note, Place, Step
 from oncall.trouble import Trouble
@@ -149,7 +150,7 @@ class Adoption:
             return  # looked at anew, and moved first
         with channel(self.endpoints) as opened:
             held = opened.queue_declare(self.name, passive=True).method
-            if held.message_count or held.consumer_count:
+            if held.message_count > (kind == "quorum") or held.consumer_count:  # in a quorum queue is our marker
                 return  # looked at anew, and moved first
             try:  # a quorum queue cannot be deleted on condition
                 opened.queue_delete(self.name, if_unused=kind == "classic", if_empty=kind == "classic")
@@ -185,12 +186,16 @@ class Adoption:
     def _quiet(self, name: str) -> bool:
         """Whether no exchange brings anything, and nothing is there once what was on its way has arrived.
 
-        A quorum queue is deleted with what is in it: the broker knows no condition (540 to if-empty and if-unused).
+        A quorum queue is deleted with what is in it: the broker knows no condition (540 to if-empty and if-unused). Its
+        log may lag behind, on a disk that is busy; so a marker is sent after what was on its way, and once it is
+        confirmed it has to be alone.
         """
         if self._bindings(name):
             return False
         time.sleep(SETTLED_WITHIN)
-        return not (self._held(name) or any(self.ready(name)))
+        with channel(self.endpoints) as opened:
+            opened.basic_publish("", name, b"", pika.BasicProperties(type=MARKER, delivery_mode=2), mandatory=True)
+        return self._held(name) <= 1 and self.ready(name) == (1, 0)
 
     def _forget(self, step: Step) -> None:
         for path in (

@@ -98,7 +98,7 @@ class _Reader:
 
 
 def is_marker(method: Any, properties: pika.BasicProperties, way: Way) -> bool:
-    return bool(method.exchange == way.exchange and properties.type == MARKER)
+    return method.exchange in ("", way.exchange) and properties.type == MARKER
 
 
 def fingerprint(key: str, properties: pika.BasicProperties, body: bytes) -> bytes:

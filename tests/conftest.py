@@ -33,7 +33,7 @@ def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
         quick = "collect_statistics_interval = 500"  # ms; the management API is otherwise 5 s behind
         node = servers.rabbitmq(home, ports=ports, user=user, password=password, version=version, conf=quick)
         started.enter_context(servers.running(node))
-        eventually(lambda: servers.answers(f"{api.url}/api/overview"), 30)
+        eventually(lambda: servers.answers(f"{api.url}/api/overview") and api.get("vhosts/%2F"), 30)
         yield LiveBroker(version, url, api)
 
 

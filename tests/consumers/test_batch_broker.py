@@ -41,7 +41,7 @@ def impatient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     with ExitStack() as started:
         for server in _servers(home, ports, password, request.param):
             started.enter_context(servers.running(server))
-        eventually(lambda: servers.answers(f"{api.url}/api/overview"), 30)
+        eventually(lambda: servers.answers(f"{api.url}/api/overview") and api.get("vhosts/%2F"), 30)
         yield LiveBroker(request.param, url, api)
 
 
