@@ -49,7 +49,7 @@ lint:
 test: ## Format, lint, types and all tests, with real servers
 	@python3 -m tools --all
 	@$(MAKE) --no-print-directory lint
-	$(PYTEST) --numprocesses 4 --dist loadfile
+	$(PYTEST) --numprocesses 3 --dist loadfile
 
 .PHONY: test-cluster
 test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled, drained, killed; as root, about 7 minutes
