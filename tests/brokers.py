@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 from typing import Any
 from urllib.parse import quote
 
@@ -15,15 +17,18 @@ from catalog import Catalog, Queue
 from catalog.broker import Capabilities
 from infra.broker_api import Api, put
 from infra.topology import topology
+from tools import servers
+from tools.servers import Server
 
 
 @dataclass(frozen=True)
 class LiveBroker:
-    """One running broker; `version` as in the catalog's defaults ("4.3", "4.0")."""
+    """One running broker; `version` as in the catalog's defaults ("4.3", "4.0"), `node` its program."""
 
     version: str
     url: str
     api: Api
+    node: Server | None = None
 
     def prepare(self, catalog: Catalog) -> None:
         """Create what a stack would create, users excepted."""
@@ -41,6 +46,16 @@ class LiveBroker:
             for row in self.api.get(kind):
                 if row["name"] != kept:
                     self.api.delete(f"{kind}/{quote(row['name'], safe='')}")
+
+    @contextmanager
+    def held_disk(self, seconds: float) -> Iterator[None]:
+        """What quorum queues are told takes so long to be written, and to be seen."""
+        assert self.node
+        servers.rabbitmqctl(self.node, "eval", "sys:suspend(ra_log_wal).")
+        resume = Timer(seconds, servers.rabbitmqctl, (self.node, "eval", "sys:resume(ra_log_wal)."))
+        resume.start()
+        yield
+        resume.join()
 
     def channel(self) -> Any:
         """A blocking channel whose publishes return only when confirmed."""

@@ -34,7 +34,7 @@ def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
         node = servers.rabbitmq(home, ports=ports, user=user, password=password, version=version, conf=quick)
         started.enter_context(servers.running(node))
         eventually(lambda: servers.answers(f"{api.url}/api/overview") and api.get("vhosts/%2F"), 30)
-        yield LiveBroker(version, url, api)
+        yield LiveBroker(version, url, api, node)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pika
 import pytest
@@ -102,6 +104,24 @@ def test_killed_again_and_again_it_goes_on_where_it_was(site: Site) -> None:
     assert f"{queue.name} is a quorum queue, and nothing is left to do" in answer.out
     assert (("quorum", {}, set(queue.keys)), []) == (kind(site), traces(site))
     assert Counter([*old, *live]) == ids(site.take(queue.name))
+
+
+def test_what_a_busy_disk_holds_back_is_not_deleted_with_its_queue(site: Site) -> None:
+    """Routed before the binding went, and nowhere to be seen when the queue beside looks empty."""
+    queue, old = audit(site), fill(site, 50)
+    for _ in range(7):
+        assert 0 == site.oncall("migrate", queue.name, "--step").code
+    late = threading.Thread(target=site.broker.publish, args=(replace(queue, name=f"{queue.name}.moving"), [b"late"]))
+
+    with site.broker.held_disk(4):
+        late.start()
+        site.oncall("migrate", queue.name, "--step")
+    late.join()
+    answer = site.oncall("migrate", queue.name, "--yes")
+
+    assert (0, []) == (answer.code, traces(site)), answer
+    *taken, late_one = site.take(queue.name)
+    assert (Counter(old), b"late") == (ids(taken), late_one[2])
 
 
 @pytest.mark.parametrize("most", [0xFFFF, 700])
