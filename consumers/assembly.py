@@ -19,7 +19,9 @@ from consumers.sinks import Blobs, Documents
 # A module is imported only by the service that needs it: pyarrow, obstore and the Cosmos client are most of a process.
 # ruff: noqa: PLC0415
 
+# What each handler writes to: blobs, or the documents of a store.
 IN_THE_LAKE = ("lake", "audit")
+DOCUMENTS_OF = {"usage": "cosmos_db.containers.usage_ml", "batch": "cosmos_db.containers.batch_job_runs"}
 
 
 @dataclass
@@ -53,12 +55,15 @@ class Parts:
         """The handler of this name, with the sinks that it writes to. Raises KeyError for one that nobody wired."""
         return WIRING[name](self)
 
+    def container(self, name: str) -> str:
+        """Where this handler's documents are. Raises KeyError for one that writes none."""
+        return self.settings.catalog.store(DOCUMENTS_OF[name]).name
+
     def probe(self, name: str) -> Probe:
-        """How the sink of this handler is asked whether it answers: by a write that leaves nothing behind."""
+        """How the sink of this handler is asked whether it answers. Raises KeyError for a handler without a sink."""
         if name in IN_THE_LAKE:
             return self.blobs.probe
-        setting = {"batch": "cosmos_db.containers.batch_job_runs"}.get(name, "cosmos_db.containers.usage_ml")
-        container = self.settings.catalog.store(setting).name
+        container = self.container(name)
         return lambda: self.documents.probe(container)
 
     async def close(self) -> None:
@@ -82,8 +87,7 @@ def _audit(parts: Parts) -> Handler:
 def _usage(parts: Parts) -> Handler:
     from consumers import usage
 
-    container = parts.settings.catalog.store("cosmos_db.containers.usage_ml").name
-    return usage.handler(parts.documents, container)
+    return usage.handler(parts.documents, parts.container("usage"))
 
 
 def _batch(parts: Parts) -> Handler:
@@ -93,8 +97,7 @@ def _batch(parts: Parts) -> Handler:
     from consumers.scheduler import Scheduler
 
     settings, catalog = parts.settings, parts.settings.catalog
-    container = catalog.store("cosmos_db.containers.batch_job_runs").name
-    ledger = Ledger(parts.documents, container, settings.replica, catalog.queue_of("batch").lease)
+    ledger = Ledger(parts.documents, parts.container("batch"), settings.replica, catalog.queue_of("batch").lease)
     if settings.scheduler:
         tick = parts.meters[SCHEDULER_TICK]
         scheduler = Scheduler(catalog, parts.publisher, lambda now: tick.set(now.timestamp()))

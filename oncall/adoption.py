@@ -150,7 +150,8 @@ class Adoption:
             return  # looked at anew, and moved first
         with channel(self.endpoints) as opened:
             held = opened.queue_declare(self.name, passive=True).method
-            if held.message_count > (kind == "quorum") or held.consumer_count:  # in a quorum queue is our marker
+            ours = 1 if kind == "quorum" else 0  # the marker
+            if held.message_count > ours or held.consumer_count:
                 return  # looked at anew, and moved first
             try:  # a quorum queue cannot be deleted on condition
                 opened.queue_delete(self.name, if_unused=kind == "classic", if_empty=kind == "classic")
