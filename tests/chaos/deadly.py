@@ -15,8 +15,8 @@ from tests.chaos.campaign import Lab, Row
 from tests.chaos.lowered import policy
 from tests.chaos.world import Scene, World, exactly, fates, none
 
-# Charges that an event outlives; production's are 20. Before 4.3 what waits beside a suspect stays in hand, since giving
-# it back is charged too, and shares its crashes: at a limit of 4 one innocent of 24,000 became a dead letter (seed 11).
+# Charges that an event outlives; production's are 20. Before 4.3 what waits beside a suspect stays in hand, since
+# giving it back is charged too, and shares its crashes: at a limit of 4 one innocent of 24,000 became a dead letter.
 LIMITS = {"4.3": 4, "4.0": 8}
 SOON = {"delayed_retry_min": 100, "delayed_retry_max": 500}  # ms, where the broker delays retries
 GOOD = 600
