@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pika.channel import Channel
@@ -12,7 +13,7 @@ from pika.spec import Basic, BasicProperties
 
 from catalog import Queue
 from catalog.broker import Capabilities, UnsupportedBroker
-from catalog.metrics import CONSUMED, DUPLICATES, HANDLING, OLDEST, PAUSED, REJECTED, RETRIED, SUSPECTS
+from catalog.metrics import OLDEST, PAUSED
 from consumers import log
 from consumers.amqp import Broker, Link, LinkLost, connect, pause
 from consumers.dead import DeadLetters
@@ -21,7 +22,8 @@ from consumers.judgement import Handler, Judge
 from consumers.metrics import Meters
 from consumers.outage import Outage, Probe, no_sink
 from consumers.probation import Probation
-from consumers.verdicts import Later, Reject, Retry
+from consumers.tally import Tally
+from consumers.verdicts import Later, Retry
 from consumers.waiting import first, happens
 
 
@@ -49,10 +51,7 @@ class Worker:
         self.outage = Outage(queue.name, probe, meters[PAUSED].labels(queue.name))
         self.trouble = "not connected yet"
         self.consuming = asyncio.Event()
-        self._meters = meters
-        self._consumed = meters[CONSUMED].labels(queue.name)
-        self._duplicates = meters[DUPLICATES].labels(queue.name)
-        self._handling = meters[HANDLING].labels(queue.name)
+        self._tally = Tally(queue.name, meters)
         meters[OLDEST].labels(queue.name).set_function(self._oldest_age)
 
     @property
@@ -169,9 +168,16 @@ class Worker:
     def _begin(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._settle(delivery))
         self._in_hand[delivery] = task
-        task.add_done_callback(lambda _: self._in_hand.pop(delivery, None))
-        if delivery.alone:
-            self._meters[SUSPECTS].labels(self.name).inc()
+        task.add_done_callback(partial(self._ended, delivery))
+        self._tally.begun(delivery)
+
+    def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        """Whatever nobody foresaw must not leave an event unanswered: its connection ends, so that it comes again."""
+        self._in_hand.pop(delivery, None)
+        if not task.cancelled() and (error := task.exception()):
+            log.failure("an event may be unanswered", error, queue=self.name, key=delivery.key)
+            if self._link and self._is_current(delivery) and not self._link.lost.done():
+                self._link.lost.set_result(LinkLost(f"given up by its consumer, which failed unexpectedly: {error!r}"))
 
     async def _settle(self, delivery: Delivery) -> None:
         """Judge one delivery and tell the broker. Work from a lost connection still holds its slot until it is done."""
@@ -191,7 +197,7 @@ class Worker:
                 answered = await self._give_back(delivery, verdict)
             else:
                 answered = self._answer(delivery, delivery.channel.basic_ack)
-            self._record(delivery, verdict, answered)
+            self._tally.ended(delivery, verdict, answered=answered)
         except asyncio.CancelledError:
             self._return([delivery])
 
@@ -226,21 +232,6 @@ class Worker:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-
-    def _record(self, delivery: Delivery, verdict: bool | Reject | Retry, answered: bool) -> None:
-        """One log line, and the counters; what the broker did not hear is counted when it comes again."""
-        self._handling.observe(delivery.took)
-        if not answered:
-            pass
-        elif isinstance(verdict, Retry):
-            self._meters[RETRIED].labels(self.name, verdict.reason.value).inc()
-        elif isinstance(verdict, Reject):
-            self._meters[REJECTED].labels(self.name, verdict.reason.value).inc()
-        else:
-            self._consumed.inc()
-            if not verdict:
-                self._duplicates.inc()
-        delivery.tell(self.name, verdict, answered=answered)
 
     def _oldest_age(self) -> float:
         """Seconds; read from the thread that answers scrapes, so it looks at a copy."""

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = ".made"
+BETWEEN_TRIES = 5.0  # seconds
 
 
 def cache() -> Path:
@@ -38,18 +40,23 @@ class Build:
     log: Path
     programs: Mapping[str, Path]
 
-    def run(self, *command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-        """Run to the end and return what it printed; raises PartError with the last lines when it fails."""
-        done = subprocess.run(
-            command, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-        )  # fmt: skip
-        with self.log.open("a") as log:
-            print("$", *command, file=log)
-            log.write(done.stdout)
-        if done.returncode:
-            raise PartError(f"`{_brief(command)}` ended with status {done.returncode}")
-        return done.stdout
+    def run(
+        self, *command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, tries: int = 1
+    ) -> str:
+        """Run to the end and return what it printed; raises PartError with the last lines when the last try fails."""
+        while True:
+            done = subprocess.run(
+                command, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+            )  # fmt: skip
+            with self.log.open("a") as log:
+                print("$", *command, file=log)
+                log.write(done.stdout)
+            if not done.returncode:
+                return done.stdout
+            if (tries := tries - 1) <= 0:
+                raise PartError(f"`{_brief(command)}` ended with status {done.returncode}")
+            time.sleep(BETWEEN_TRIES)
 
 
 def _brief(command: tuple[str | Path, ...]) -> str:

@@ -15,4 +15,5 @@ def locked(build: Build) -> None:
     node = build.programs["node"]
     env = {"PATH": f"{node.parent}:{os.environ['PATH']}", "npm_config_cache": str(build.scratch / "npm")}
     quiet = ("--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts")
-    build.run(node, build.programs["npm"], "ci", *quiet, cwd=build.into, env=env)
+    # "Exit handler never called!": npm gives up without a word where the registry breaks off (npm/cli #9728)
+    build.run(node, build.programs["npm"], "ci", *quiet, cwd=build.into, env=env, tries=3)

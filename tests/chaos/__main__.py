@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.chaos.campaign import WIDTH, abreast, show
+from tests.chaos.campaign import WIDTH, Lab, abreast, show
 from tests.chaos.scenarios import SCENARIOS
 from tools.cache import ROOT
 
@@ -36,7 +36,7 @@ def main() -> int:
     began = time.monotonic()
     shutil.rmtree(home := options.home.absolute(), ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
-    played = abreast(home, seed, options.scale, chosen)
+    played = abreast(Lab(home, seed, options.scale), chosen)
     status = show(Console(width=WIDTH), played)
     print(f"seed {seed}, {time.monotonic() - began:.0f} s; logs: {home}")
     return status

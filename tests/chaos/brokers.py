@@ -12,8 +12,9 @@ from pika.exceptions import AMQPError
 
 from consumers.amqp import HEARTBEAT
 from tests.brokers import eventually
-from tests.chaos.campaign import Lab, Row
-from tests.chaos.world import COLLECTORS, Scene, World, at_most, exactly, fates, none
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Row, at_most, exactly, fates, none
+from tests.chaos.world import COLLECTORS, Scene, World
 
 BACK_WITHIN = 5.0  # seconds after the broker answers again
 NOTICED_WITHIN = 3 * HEARTBEAT + 2.0  # seconds; two looks of the consumers, and the time to say so

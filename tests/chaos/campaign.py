@@ -3,52 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.world import Figure, World
+from tests.chaos.figures import Figure, Row
+from tests.chaos.world import World
 
 WIDTH = 150
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one scenario showed; `size` says how much of it was played."""
-
-    size: str
-    figures: Sequence[Figure]
-
-    @property
-    def met(self) -> bool:
-        return bool(self.figures) and all(figure.met for figure in self.figures)
-
-
-@dataclass
 class Lab:
-    """The seed and the share of the full size that a campaign plays, and the worlds it has built so far."""
+    """The seed and the share of the full size that a campaign plays, and where it keeps logs and data."""
 
     home: Path
     seed: int
     scale: float
-    ending: ExitStack
-    _worlds: dict[str, World] = field(default_factory=dict)
-
-    def world(self, version: str) -> World:
-        """The world with a broker of this version, shared by all scenarios that break nothing for good."""
-        if version not in self._worlds:
-            self._worlds[version] = World(self.home / version, self.ending, self.seed, version)
-        return self._worlds[version]
 
     def of(self, full: int, least: int = 1) -> int:
         """So many of something, at this scale."""
         return max(least, round(full * self.scale))
+
+    @contextmanager
+    def world(self, name: str, version: str) -> Iterator[World]:
+        """A world with a broker of this version, until the block ends."""
+        with ExitStack() as ending:
+            yield World(self.home / name, ending, self.seed, version)
 
 
 @dataclass(frozen=True)
@@ -87,38 +75,38 @@ class Played:
         return f"{self.row.size}: {', '.join(map(_figure, self.row.figures))}" if self.row else self.fault
 
 
-def abreast(home: Path, seed: int, scale: float, scenarios: Sequence[Scenario]) -> list[Played]:
-    """Play all of them: those that work one after the other, and beside them those that wait, by broker."""
-    lanes = {"working": [one for one in scenarios if not one.waits]}
-    for version in ("4.3", "4.0"):
-        waiting = [replace(one, versions=(version,)) for one in scenarios if one.waits and version in one.versions]
-        lanes[f"waiting-{version}"] = waiting
+def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
+    """Play all of them: those that work one after the other, and beside them those that wait, by broker.
 
-    def lane(name: str) -> list[Played]:
-        with ExitStack() as ending:
-            return play(Lab(home / name, seed, scale, ending), lanes[name], small=False)
+    Each is played in a world of its own: what one of them breaks or fills is nothing to the next.
+    """
+    pairs = [(one, version) for one in scenarios for version in one.versions]
+    lanes = [[pair for pair in pairs if not pair[0].waits]]
+    lanes += [[pair for pair in pairs if pair[0].waits and pair[1] == version] for version in ("4.3", "4.0")]
+
+    def apart(scenario: Scenario, version: str) -> Played:
+        return play(lab, scenario, version, lambda: lab.world(f"{scenario.number}-{version}", version))
 
     with ThreadPoolExecutor() as pool:
-        played = [one for result in pool.map(lane, lanes) for one in result]
+        played = [one for lane in pool.map(lambda lane: list(starmap(apart, lane)), lanes) for one in lane]
     return sorted(played, key=lambda one: (one.scenario.number, one.version != "4.3"))
 
 
-def play(lab: Lab, scenarios: Iterable[Scenario], *, small: bool) -> list[Played]:
-    """Play each scenario on each of its brokers, in the small form on the default one only."""
-    return [
-        _play(lab, scenario, version)
-        for scenario in scenarios
-        for version in (scenario.versions[:1] if small else scenario.versions)
-    ]
+def together(lab: Lab, scenarios: Iterable[Scenario]) -> list[Played]:
+    """Play all of them in one world, on the default broker: the small form."""
+    with lab.world("small", "4.3") as world:
+        return [play(lab, scenario, "4.3", lambda: nullcontext(world)) for scenario in scenarios]
 
 
-def _play(lab: Lab, scenario: Scenario, version: str) -> Played:
+def play(lab: Lab, scenario: Scenario, version: str, world: Callable[[], AbstractContextManager[World]]) -> Played:
+    """Play one scenario. One that breaks is a row that is not met."""
     began = time.monotonic()
     print(f"{scenario.number:>3}  {scenario.title}, broker {version}", flush=True)
     row, fault = None, ""
     try:
-        row = scenario.play(lab, lab.world(version))
-    except Exception as error:  # noqa: BLE001 - a scenario that breaks is a row that is not met; the others are played
+        with world() as there:
+            row = scenario.play(lab, there)
+    except Exception as error:  # noqa: BLE001 - the others are played all the same
         fault = f"{type(error).__name__}: {error}"
     played = Played(scenario, version, time.monotonic() - began, row, fault)
     verdict = "met" if played.met else "NOT MET"

@@ -11,9 +11,10 @@ from oncall.letters import GIVEN_UP
 from proof import expect
 from proof.plan import Message
 from tests.brokers import eventually, lines
-from tests.chaos.campaign import Lab, Row
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Row, exactly, fates, none
 from tests.chaos.lowered import policy
-from tests.chaos.world import Scene, World, exactly, fates, none
+from tests.chaos.world import Scene, World
 
 # Charges that an event outlives; production's are 20. Before 4.3 what waits beside a suspect stays in hand, since
 # giving it back is charged too, and shares its crashes: at a limit of 4 one innocent of 24,000 became a dead letter.

@@ -23,9 +23,10 @@ from proof.compare import compare
 from proof.plan import Message
 from proof.portfolio import encode, events
 from tests.brokers import eventually
-from tests.chaos.campaign import Lab, Row
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Figure, Row, at_most, exactly, fates, none
 from tests.chaos.odd import DIED
-from tests.chaos.world import Figure, Scene, World, at_most, exactly, fates, none
+from tests.chaos.world import Scene, World
 from tests.cluster.publishing import FIRST
 
 SERVICE = "risk-analytics"

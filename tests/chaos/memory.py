@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 
-from tests.chaos.campaign import Lab, Row
-from tests.chaos.world import COLLECTORS, Figure, Scene, World, at_most, fates
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Figure, Row, at_most, fates
+from tests.chaos.world import COLLECTORS, Scene, World
 
 EVERY = 1.0  # seconds between two looks
 MOST = 130.0  # MB

@@ -14,9 +14,10 @@ from typing import Any
 import requests
 
 from tests.brokers import eventually
-from tests.chaos.campaign import Lab, Row
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Row, at_least, at_most, exactly, fates, none
 from tests.chaos.ledger import Publishing
-from tests.chaos.world import COLLECTORS, Scene, World, at_least, at_most, exactly, fates, none
+from tests.chaos.world import COLLECTORS, Scene, World
 from tests.reliability.stand import ADMIN, PASSWORD, QUICK, Stand
 from tools import servers
 from tools.servers import LOOPBACK, BrokerPorts, Server, running
@@ -45,18 +46,17 @@ def clustered(lab: Lab, world: World) -> Row:
     """14: consumers and publisher are connected to the node that dies, and are led to a living one as by a Service."""
     events = lab.of(6_000, 2_000)
     with ExitStack() as ending:
-        own = World(world.home / "nodes", ending, world.seed, world.version)
-        nodes = [_joined(own.stand, ending, name) for name in OTHERS]
-        own.stand.api.post("rebalance/queues", {})
-        eventually(lambda: all(_led(own, node) for node in nodes), 60)
-        with own.scene() as scene:
-            _lead(own, nodes[0])
+        nodes = [_joined(world.stand, ending, name) for name in OTHERS]
+        world.stand.api.post("rebalance/queues", {})
+        eventually(lambda: all(_led(world, node) for node in nodes), 60)
+        with world.scene() as scene:
+            _lead(world, nodes[0])
             for service in COLLECTORS:
                 scene.start(service)
             scene.consuming()
             deaths = [_killed(scene, ending, events, *pair) for pair in (nodes, nodes[::-1])]
             scene.settle(300)
-            queues = _queues(own)
+            queues = _queues(world)
             scene.end_all()
             led = ", ".join(str(death.led) for death in deaths)
             return Row(
@@ -84,20 +84,20 @@ class Death:
 
 def _killed(scene: Scene, ending: ExitStack, events: int, node: Node, other: Node) -> Death:
     """Kill a node under traffic and start it again; those who were connected to it are led to another."""
-    own = scene.world
-    stream = Publishing(_over(own), own.catalog.exchange.name, own.take(events), RATE)
+    world = scene.world
+    stream = Publishing(_over(world), world.catalog.exchange.name, world.take(events), RATE)
     scene.streams.append(stream)
     stream.start()
     time.sleep(2)
-    died, before, led = datetime.now(UTC), len(stream.confirmed), _led(own, node)
+    died, before, led = datetime.now(UTC), len(stream.confirmed), _led(world, node)
     node.process.send_signal(signal.SIGKILL)
     node.process.wait(timeout=30)
-    _lead(own, other)
+    _lead(world, other)
     silence = _silence(scene, died)
     time.sleep(AWAY)
     confirmed = len(stream.confirmed) - before
     node.process = ending.enter_context(running(node.server))
-    eventually(lambda: all(len(queue["online"]) == MEMBERS for queue in _queues(own)), 60)
+    eventually(lambda: all(len(queue["online"]) == MEMBERS for queue in _queues(world)), 60)
     return Death(led, silence, confirmed)
 
 

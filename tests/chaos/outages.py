@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 from catalog import Queue
 from tests.brokers import eventually
-from tests.chaos.campaign import Lab, Row
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Row, at_most, fates, none
 from tests.chaos.lowered import policy
 from tests.chaos.proxy import Weather
-from tests.chaos.world import COLLECTORS, Scene, World, at_most, fates, none
+from tests.chaos.world import COLLECTORS, Scene, World
 
 REPLICAS = 3
 RATE = 10.0  # events/s while sinks are away; what matters is time

@@ -25,8 +25,9 @@ from oncall.letters import Letter, read
 from proof import expect
 from proof.plan import Message, good
 from proof.portfolio import NAMESPACE, Envelope, encode
-from tests.chaos.campaign import Lab, Row
-from tests.chaos.world import COLLECTORS, RATE, Scene, World, exactly, fates, none
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Row, exactly, fates, none
+from tests.chaos.world import COLLECTORS, RATE, Scene, World
 
 Spoilt = tuple[Never, bytes]
 

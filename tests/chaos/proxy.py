@@ -99,6 +99,8 @@ class Proxy:
                     break
         except (OSError, EOFError):
             self.seen["client left"] += 1
+        except asyncio.CancelledError:  # by `close`; raised again, Python 3.11 would print it as an error
+            self.seen["cut off"] += 1
         finally:
             answer.close()
             self._serving.discard(task)

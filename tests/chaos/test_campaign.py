@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tests.chaos.campaign import WIDTH, Lab, Played, Row, Scenario, play, show
+from tests.chaos.campaign import WIDTH, Lab, Played, Scenario, abreast, show, together
+from tests.chaos.figures import Row, at_most, none
 from tests.chaos.scenarios import SCENARIOS
-from tests.chaos.world import at_most, none
 
 SEED, SCALE = 7, 0.02
 SMALL = [scenario for scenario in SCENARIOS if scenario.small]
@@ -23,8 +23,7 @@ SMALL = [scenario for scenario in SCENARIOS if scenario.small]
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")  # the emulator's certificate
 def test_the_small_form_meets_every_figure(tmp_path: Path) -> None:
     """Nothing lost, nothing twice, nobody idle, each row within its bounds."""
-    with ExitStack() as ending:
-        played = play(Lab(tmp_path, SEED, SCALE, ending), SMALL, small=True)
+    played = together(Lab(tmp_path, SEED, SCALE), SMALL)
 
     assert {one.scenario.number: True for one in played} == {one.scenario.number: one.met for one in played}, [
         one for one in played if not one.met
@@ -58,17 +57,16 @@ def test_one_figure_that_is_not_met_fails_the_campaign(figures: list[object], st
     assert 1 == show(console, [])
 
 
-def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path) -> None:
+def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the fault, and the others are played all the same."""
 
     def broken(*_: object) -> Row:
         raise AssertionError("still 3 after 120 s")
 
-    with ExitStack() as ending:
-        lab = Lab(tmp_path, SEED, SCALE, ending)
-        lab._worlds["4.3"] = None  # type: ignore[assignment]
-        scenarios = [Scenario(1, "broken", broken), Scenario(2, "sound", lambda *_: Row("", [none("lost", 0)]))]
-        played = play(lab, scenarios, small=True)
+    monkeypatch.setattr(Lab, "world", lambda *_: nullcontext())
+    scenarios = [Scenario(1, "broken", broken), Scenario(2, "sound", lambda *_: Row("", [none("lost", 0)]))]
+    apart, beside = abreast(Lab(tmp_path, SEED, SCALE), scenarios), together(Lab(tmp_path, SEED, SCALE), scenarios)
 
-    assert [False, True] == [one.met for one in played]
-    assert "AssertionError: still 3 after 120 s" == played[0].fault
+    for played in (apart, beside):
+        assert [False, True] == [one.met for one in played]
+        assert "AssertionError: still 3 after 120 s" == played[0].fault

@@ -15,10 +15,11 @@ from alerts import build
 from catalog import Catalog
 from tests.brokers import eventually
 from tests.chaos import lowered
-from tests.chaos.campaign import Lab, Row
+from tests.chaos.campaign import Lab
+from tests.chaos.figures import Figure, Row, at_least, at_most, exactly, fates, none
 from tests.chaos.jobs import SERVICE, filled, is_ended, run_of, snapshots_of
 from tests.chaos.proxy import Weather
-from tests.chaos.world import Figure, Scene, World, at_least, at_most, exactly, fates, none
+from tests.chaos.world import Scene, World
 from tests.cluster.publishing import FIRST
 from tools import servers
 from tools.servers import LOOPBACK, running

@@ -9,15 +9,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pika
-import requests
 
-import tools
 from catalog import CATALOG, Catalog
 from infra.topology import user_of
 from proof.plan import Message, good
@@ -26,10 +24,11 @@ from proof.readback import Seen
 from tests.brokers import eventually, lines
 from tests.chaos.ledger import Account, Published, Publishing, account
 from tests.chaos.proxy import Proxy, Weather, proxied
+from tests.chaos.wire import toxiproxy
 from tests.cluster.publishing import FIRST, trigger
 from tests.reliability.stand import PASSWORD, Stand
 from tools import servers
-from tools.servers import LOOPBACK, Server, running
+from tools.servers import LOOPBACK
 
 # Tries come sooner than in production, so that a disturbed minute takes a minute and not an hour.
 LAB_RETRY = (timedelta(seconds=1), timedelta(seconds=5))
@@ -44,40 +43,6 @@ STALE = 2.5  # seconds; five intervals of a quick stand
 COLLECTORS = ("logging", "analytics-service")
 OUTCOMES = "chaos.outcomes"
 RATE = 400.0  # events/s; what two cores bear, proxies and ledger included
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One thing that a scenario must show: what was asked for and what was seen."""
-
-    name: str
-    asked: str
-    seen: str
-    met: bool = True
-
-
-def none(name: str, number: int) -> Figure:
-    return Figure(name, "0", str(number), number == 0)
-
-
-def exactly(name: str, wanted: int, number: int) -> Figure:
-    return Figure(name, f"{wanted:,}", f"{number:,}", wanted == number)
-
-
-def at_most(name: str, limit: float, value: float, unit: str = "s") -> Figure:
-    return Figure(name, f"<= {limit:g} {unit}", f"{value:.1f} {unit}", value <= limit)
-
-
-def at_least(name: str, limit: float, value: float, unit: str) -> Figure:
-    return Figure(name, f">= {limit:g} {unit}", f"{value:.1f} {unit}", value >= limit)
-
-
-def fates(found: Account, dead: int = 0) -> list[Figure]:
-    """The four fates, and as many dead letters as there must be."""
-    return [
-        *(none(fate, len(getattr(found, fate))) for fate in ("lost", "duplicated", "unexpected", "altered")),
-        exactly("dead-lettered", dead, found.buried),
-    ]
 
 
 class World:
@@ -228,13 +193,16 @@ class Scene:
         quiet_since: list[float] = []
 
         def settled() -> bool:
-            if self.world.ready() or self.stand.held():
+            if self.world.ready() or any(self.stand.held().values()):
                 quiet_since.clear()
             else:
                 quiet_since.append(time.monotonic())
             return bool(quiet_since) and time.monotonic() - quiet_since[0] > STALE
 
-        eventually(settled, within)
+        try:
+            eventually(settled, within)
+        except AssertionError:
+            raise AssertionError(f"not settled after {within:g} s: {self.stand.held()}") from None
         return time.monotonic() - began
 
     def account(self, *more: Message) -> Account:
@@ -270,43 +238,6 @@ def _over(connection_string: str, proxy: Proxy) -> str:
     """A connection string that goes by way of a proxy."""
     before, _, endpoint = connection_string.partition("BlobEndpoint=")
     return f"{before}BlobEndpoint={proxy.url}/{endpoint.rstrip(';').rpartition('/')[2]};"
-
-
-@dataclass(frozen=True)
-class Wire:
-    """The TCP wire to the broker: toxiproxy, told by its own API."""
-
-    port: int
-    api: str
-
-    @contextmanager
-    def toxic(self, kind: str, **attributes: int) -> Iterator[None]:
-        """A toxic in both directions while the block runs. Source: toxiproxy, README, "Toxics"."""
-        ways = ("upstream", "downstream")
-        for way in ways:
-            body = {"name": way, "type": kind, "stream": way, "attributes": attributes}
-            requests.post(f"{self.api}/proxies/amqp/toxics", json=body, timeout=5).raise_for_status()
-        try:
-            yield
-        finally:
-            for way in ways:
-                requests.delete(f"{self.api}/proxies/amqp/toxics/{way}", timeout=5).raise_for_status()
-
-    def reset(self) -> None:
-        """Every connection is reset as soon as something goes over it."""
-        with self.toxic("reset_peer", timeout=0):
-            time.sleep(0.3)
-
-
-@contextmanager
-def toxiproxy(home: Path, broker: int) -> Iterator[Wire]:
-    port, control = servers.free_ports(2)
-    command = (str(tools.path("toxiproxy-server")), "-host", LOOPBACK, "-port", str(control))
-    with running(Server("toxiproxy", command, f"tcp://{LOOPBACK}:{control}", (control, port), home)):
-        wire = Wire(port, f"http://{LOOPBACK}:{control}")
-        body = {"name": "amqp", "listen": f"{LOOPBACK}:{port}", "upstream": f"{LOOPBACK}:{broker}"}
-        requests.post(f"{wire.api}/proxies", json=body, timeout=5).raise_for_status()
-        yield wire
 
 
 def message_of(catalog: Catalog, model: Message, **changes: Any) -> Message:

@@ -223,6 +223,33 @@ def test_a_failure_nobody_foresaw_is_retried_and_logged(
     assert any("ZeroDivisionError" in line.get("traceback", "") for line in lines(capfd.readouterr().out))
 
 
+def test_a_failure_of_the_worker_itself_leaves_no_event_unanswered(
+    desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so and gives its connection up, so that the broker delivers the event again."""
+
+    async def story() -> None:
+        d, bugs = desk(), [ZeroDivisionError("a bug")]
+        d.publish("a", "b")
+        async with d.working(failing(Retry(Later.SINK_UNAVAILABLE, "503"))) as worker:
+            explains = worker.outage.explains
+
+            async def broken_once(failure: Retry) -> bool:
+                if bugs:
+                    raise bugs.pop()
+                return await explains(failure)
+
+            monkeypatch.setattr(worker.outage, "explains", broken_once)
+            await until(lambda: d.count(CONSUMED) == 2)
+        assert ["a", "b"] == sorted(set(d.seen))
+        assert 0 == d.broker.ready(d.queue.name)
+
+    run(story())
+    told = {line["message"]: line for line in lines(capfd.readouterr().out) if "message" in line}
+    assert "ZeroDivisionError('a bug')" == told["an event may be unanswered"]["error"]
+    assert "given up by its consumer" in told["not consuming"]["detail"]
+
+
 def test_an_event_that_never_succeeds_is_dead_lettered_by_the_broker(desk: Callable[..., Desk]) -> None:
     """Past the limit the broker moves it to the dead letters and says so."""
 

@@ -99,9 +99,10 @@ class Stand:
         self._ending.callback(process.kill)
         return process
 
-    def held(self) -> int:
-        """Messages in all queues, those between two tries included, by figures up to STALE seconds old."""
-        return sum(self.api.get(f"queues/%2F/{queue.name}").get("messages", 1) for queue in self.catalog.queues)
+    def held(self) -> dict[str, int]:
+        """Messages by queue, those between two tries included, by figures up to STALE seconds old."""
+        names = [queue.name for queue in self.catalog.queues]
+        return {name: self.api.get(f"queues/%2F/{name}").get("messages", 1) for name in names}
 
     def log(self, service: str) -> str:
         return (self.home / f"{service}.log").read_text()

@@ -68,6 +68,16 @@ def test_a_failed_part_says_why_and_the_others_are_there(cache: Path) -> None:
     assert ["greeter-2.5"] == [made.name for made in (cache / "parts").iterdir() if not made.name.startswith(".")]
 
 
+def test_what_a_registry_breaks_off_is_tried_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as the part says; its log shows every try."""
+    monkeypatch.setattr("tools.cache.BETWEEN_TRIES", 0.0)
+    once = "echo try; test -e tried || { touch tried; exit 1; }"
+    flaky = Part("flaky", "1", lambda build: build.run("sh", "-c", once, cwd=build.scratch, tries=2) and None)
+
+    assert [] == obtain_all([flaky])
+    assert ["try", "try"] == (cache / "logs/flaky-1.log").read_text().splitlines()[1::2]
+
+
 def test_a_changed_lock_file_makes_the_part_anew(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.write_text("one")
