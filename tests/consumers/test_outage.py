@@ -197,7 +197,7 @@ def test_short_outages_one_after_the_other_are_held_as_one(
         d, began = desk(delivery_limit=20), asyncio.get_running_loop().time()
         monkeypatch.setattr(type(d.queue), "ack_timeout", timedelta(seconds=6))
         returned: list[float] = []
-        answers = iter([False, True] * 100)  # down when it is asked why, up when it is watched
+        answers = iter([False, False, True] * 100)  # down when it is asked why, up when it is watched
 
         async def flapping() -> None:
             if not next(answers):
@@ -223,7 +223,7 @@ def test_a_probe_that_breaks_keeps_the_event(desk: Callable[..., Desk], capfd: p
     """An error that nobody foresaw in the probe is told, and the sink is taken to be down until it is over."""
 
     async def story() -> None:
-        d, faults = desk(), [ValueError("of the probe")] * 2
+        d, faults = desk(), [ValueError("of the probe")] * 3
         d.publish("a")
 
         async def broken() -> None:
@@ -239,7 +239,31 @@ def test_a_probe_that_breaks_keeps_the_event(desk: Callable[..., Desk], capfd: p
             await until(lambda: d.count(CONSUMED) == 1)
 
     run(story())
-    assert 2 == sum(line.get("message") == "the probe failed unexpectedly" for line in lines(capfd.readouterr().out))
+    assert 3 == sum(line.get("message") == "the probe failed unexpectedly" for line in lines(capfd.readouterr().out))
+
+
+def test_a_sink_that_fails_now_and_then_is_not_down(desk: Callable[..., Desk]) -> None:
+    """An event fails, and so does the first probe: the second one answers, and nothing is paused."""
+
+    async def story() -> None:
+        d, answers = desk(), [Retry(Later.SINK_UNAVAILABLE, "503")]
+        d.publish("a")
+
+        async def probe() -> None:
+            if answers:
+                raise answers.pop()
+
+        async def write(_: Event) -> bool:
+            if len(d.seen) == 1:
+                raise Retry(Later.SINK_UNAVAILABLE, "503")
+            return True
+
+        async with d.working(write, probe=probe) as worker:
+            await until(lambda: d.count(RETRIED, "sink_unavailable") == 1)
+            assert ("", 0) == (worker.paused, d.count(PAUSED))
+            await until(lambda: d.count(CONSUMED) == 1)
+
+    run(story())
 
 
 def test_one_event_that_fails_is_no_outage(desk: Callable[..., Desk]) -> None:
