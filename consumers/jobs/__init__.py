@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,13 +13,11 @@ from consumers.jobs.request import Request, read
 from consumers.ledger import Lease
 from consumers.sinks import Blobs, Document, Documents
 from consumers.verdicts import Later, Retry
-from consumers.waiting import happens
 
 __all__ = ["Deps", "Outcome", "Request", "Sinks", "load", "read"]
 
 BATCH = 256  # blobs between two checkpoints: a second of work, a minute of it where the sinks are slow
 IN_FLIGHT = 32  # requests to a sink at the same time
-PAUSES = (0.25, 1.0, 4.0)  # seconds between the tries of one request: of a thousand, one must not send the run back
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,12 +61,12 @@ class Deps:
 
     def read(self, paths: Iterable[str]) -> list[bytes | None]:
         """The bytes of each blob, None where there is none any more."""
-        return self._wait(_each(lambda path: self._patiently(lambda: self._read(path)), paths))
+        return self._wait(_each(self._read, paths))
 
     def upsert(self, setting: str, documents: Iterable[Document]) -> None:
         """Write documents, each with its own id, to the container that a setting names."""
-        write = partial(self._sinks.documents.upsert, self._catalog.store(setting).name)
-        self._wait(_each(lambda document: self._patiently(lambda: write(document)), documents))
+        container = self._catalog.store(setting).name
+        self._wait(_each(lambda document: self._sinks.documents.upsert(container, document), documents))
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Save from where the run can be resumed. Raises Retry(STOPPING), once saved, when the process is ending."""
@@ -82,16 +79,6 @@ class Deps:
             work.close()
             raise self._lease.fault
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _patiently(self, request: Callable[[], Awaitable[R]]) -> R:
-        """Make a request that may be made again, some times where the sink cannot answer it now."""
-        for pause in PAUSES:
-            try:
-                return await request()
-            except Retry as failure:
-                if failure.reason is Later.SINK_REFUSED or await happens(self._stopping, pause):
-                    raise
-        return await request()
 
     async def _read(self, path: str) -> bytes | None:
         try:

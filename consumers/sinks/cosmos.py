@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from azure.core import MatchConditions
@@ -26,10 +26,14 @@ from consumers.sinks.account import is_near
 from consumers.verdicts import Later, Never, Reject, Retry
 
 DEADLINE = 10.0  # seconds for one operation with all its tries; the broker tries again later
+PAUSES = (0.1, 0.5)  # seconds of them between the tries where the service cannot now
 THROTTLED_FOR = 8  # seconds of them that may go by waiting because of 429s
 
 # The emulator answers 500 for a missing document without this header; Cosmos pays no attention to it in a point read.
 _POINT_READ = {"x-ms-documentdb-query-enablecrosspartition": "True"}
+
+
+T = TypeVar("T")
 
 
 class _Container(NamedTuple):
@@ -53,17 +57,18 @@ class CosmosDocuments:
         self._connecting = asyncio.Lock()
 
     async def create(self, container: str, document: Document) -> bool:
-        async with self._asking(container) as found:
+        async def create(found: _Container) -> bool:
             try:
                 await found.proxy.create_item(dict(document))
             except CosmosResourceExistsError:
-                pass
-            else:
-                return True
-        return await self._written_before(container, document[found.partition_field], document)
+                return False
+            return True
 
-    async def _written_before(self, container: str, partition: str, document: Document) -> bool:
+        return await self._ask(container, create) or await self._written_before(container, document)
+
+    async def _written_before(self, container: str, document: Document) -> bool:
         """False when the content is the same: the answer to an earlier write was lost, or the event came twice."""
+        partition = document[self._containers[container].partition_field]
         stored = await self.read(container, partition, document["id"])
         if stored is None:
             raise Retry(Later.SINK_UNAVAILABLE, f"{container} holds {document['id']!r}, but it cannot be read")
@@ -72,29 +77,33 @@ class CosmosDocuments:
         return False
 
     async def upsert(self, container: str, document: Document) -> None:
-        async with self._asking(container) as found:
-            await found.proxy.upsert_item(dict(document))
+        await self._ask(container, lambda found: found.proxy.upsert_item(dict(document)))
 
     async def read(self, container: str, partition: str, identity: str) -> Stored | None:
-        async with self._asking(container) as found:
+        async def read(found: _Container) -> Stored | None:
             try:
                 item = await found.proxy.read_item(identity, partition, headers=_POINT_READ)
             except CosmosResourceNotFoundError:
                 return None
             return Stored(_content(item), item["_etag"])
 
+        return await self._ask(container, read)
+
     async def replace(self, container: str, document: Document, etag: str) -> str:
-        async with self._asking(container) as found:
+        async def replace(found: _Container) -> str | None:
             try:
                 answer = await found.proxy.replace_item(
                     document["id"], dict(document), etag=etag, match_condition=MatchConditions.IfNotModified
                 )
             except (CosmosAccessConditionFailedError, CosmosResourceNotFoundError):
-                pass
-            else:
-                return str(answer.get_response_headers()["etag"])
-        # The SDK repeats a request whose answer was lost; the second try then meets the tag that the first one left.
-        stored = await self.read(container, document[found.partition_field], document["id"])
+                return None
+            return str(answer.get_response_headers()["etag"])
+
+        if tag := await self._ask(container, replace):
+            return tag
+        # A request whose answer was lost is made again; the second one then meets the tag that the first one left.
+        partition = document[self._containers[container].partition_field]
+        stored = await self.read(container, partition, document["id"])
         if stored and stored.document == document:
             return stored.etag
         raise Changed(f"{container} holds {document['id']!r} with another tag than {etag}")
@@ -102,11 +111,12 @@ class CosmosDocuments:
     async def query(self, container: str, where: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         conditions = " AND ".join(f"c[{_quoted(name)}] = @p{number}" for number, name in enumerate(where)) or "true"
         parameters = [{"name": f"@p{number}", "value": value} for number, value in enumerate(where.values())]
-        async with self._asking(container) as found:
-            text = f"SELECT * FROM c WHERE {conditions}"  # noqa: S608 - the values go as parameters, the names quoted
+        text = f"SELECT * FROM c WHERE {conditions}"  # noqa: S608 - the values go as parameters, the names quoted
+        async with self._verdicts(container):
+            found = await self._container(container)
             pages = found.proxy.query_items(text, parameters=parameters).by_page()
         while True:
-            async with self._asking(container):
+            async with self._verdicts(container):  # a page that failed cannot be asked for again
                 page = await anext(pages, None)
                 items = [_content(item) async for item in page] if page else []
             if page is None:
@@ -115,7 +125,7 @@ class CosmosDocuments:
                 yield item
 
     async def probe(self, container: str) -> None:
-        async with self._asking(container) as found:
+        async def probe(found: _Container) -> None:
             with suppress(CosmosResourceExistsError):
                 await found.proxy.create_item({"id": PROBE, found.partition_field: PROBE})
             try:
@@ -125,6 +135,8 @@ class CosmosDocuments:
             except AzureError as error:  # written is the answer; nothing else here needs the right to delete
                 log.line("warning", message="the probe stays", place=f"{container}/{PROBE}", detail=str(error))
 
+        await self._ask(container, probe)
+
     async def close(self) -> None:
         if self._client:
             await self._client.close()
@@ -132,19 +144,33 @@ class CosmosDocuments:
         if self._credential:
             await self._credential.close()
 
+    async def _ask(self, container: str, request: Callable[[_Container], Awaitable[T]]) -> T:
+        """One operation, and again while the service says that it cannot now: the SDK leaves that to other regions."""
+        async with self._verdicts(container):
+            for pause in PAUSES:
+                try:
+                    return await request(await self._container(container))
+                except HttpResponseError as error:
+                    if not _is_passing(error.status_code):
+                        raise
+                await asyncio.sleep(pause)
+            return await request(await self._container(container))
+
     @asynccontextmanager
-    async def _asking(self, container: str) -> AsyncIterator[_Container]:
-        """One operation: bounded in time, its errors turned into verdicts."""
+    async def _verdicts(self, container: str) -> AsyncIterator[None]:
+        """Bounded in time, errors turned into verdicts."""
         try:
             async with asyncio.timeout(DEADLINE):
-                yield self._containers.get(container) or await self._find(container)
+                yield
         except TimeoutError:
             raise Retry(Later.SINK_UNAVAILABLE, f"{self._host} did not answer within {DEADLINE:g} s") from None
         except AzureError as error:
             raise self._verdict(error, container) from None
 
-    async def _find(self, container: str) -> _Container:
+    async def _container(self, container: str) -> _Container:
         """The container, asked for once."""
+        if found := self._containers.get(container):
+            return found
         async with self._connecting:
             if container not in self._containers:
                 if self._client is None:
@@ -189,11 +215,16 @@ class CosmosDocuments:
             return Retry(Later.SINK_REFUSED, f"{place} does not exist: run `pulumi up`, which creates it")
         if status == 429:
             return Retry(Later.SINK_THROTTLED, f"container {container!r} asks for fewer requests ({said})")
-        if status is None or status in (408, 410, 449) or status >= 500:
+        if status is None or _is_passing(status):
             return Retry(Later.SINK_UNAVAILABLE, f"{self._host} does not answer ({said})")
         return Retry(
             Later.SINK_REFUSED, f"{self._host} refuses a request for container {container!r} ({status}: {said})"
         )
+
+
+def _is_passing(status: int | None) -> bool:
+    """Whether this answer is of the moment. Source: Cosmos DB, "HTTP status codes", those that may be retried."""
+    return status is not None and (status in (408, 410, 449) or status >= 500)
 
 
 def _content(item: Mapping[str, Any]) -> dict[str, Any]:

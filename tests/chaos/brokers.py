@@ -14,7 +14,7 @@ from consumers.amqp import HEARTBEAT
 from tests.brokers import eventually
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, at_most, exactly, fates, none
-from tests.chaos.world import COLLECTORS, Scene, World
+from tests.chaos.world import COLLECTORS, SERVICES, Scene, World
 
 BACK_WITHIN = 5.0  # seconds after the broker answers again
 NOTICED_WITHIN = 3 * HEARTBEAT + 2.0  # seconds; two looks of the consumers, and the time to say so
@@ -131,7 +131,7 @@ def alarmed(lab: Lab, world: World) -> Row:
         world.stand.rabbitmqctl("set_vm_memory_high_watermark", "0")
         began = time.monotonic()
         try:
-            for service in (*COLLECTORS, "risk-analytics"):
+            for service in SERVICES:
                 scene.start(service)
             with suppress(AssertionError):  # then the figure tells how far they came
                 eventually(lambda: _written(scene) >= entries, 180)

@@ -26,10 +26,9 @@ from tests.brokers import eventually
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Figure, Row, at_most, exactly, fates, none
 from tests.chaos.odd import DIED
-from tests.chaos.world import Scene, World
+from tests.chaos.world import BATCH, Scene, World
 from tests.cluster.publishing import FIRST
 
-SERVICE = "risk-analytics"
 BOUNDARIES = ("claimed", "written", "checkpoint", "ended", "published", "noted", "answered", "acked")
 PER_KILL = 256  # blobs, so that the run outlives its kills: between two of them it gets on by a batch, or by none
 LONG = 16  # days; a listing of all in one would take longer than a busy machine has for an answer
@@ -68,7 +67,7 @@ def killed(lab: Lab, world: World) -> Row:
 
 def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, float, float]:
     """(kills that hit the run at work, most seconds of work that one of them undid, seconds of all of them)."""
-    scene.start(SERVICE)
+    scene.start(BATCH)
     scene.preload([trigger])
     undone, without_progress = [], 0
     for _ in range(kills):
@@ -78,13 +77,13 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, floa
         if without_progress == MOST_ATTEMPTS - 1:  # once more, and it would rightly be given up
             eventually(at_work.moved, 60)
         at_work.look_on(scene.chance.uniform(0, LONGEST_LIFE))
-        scene.end(SERVICE, signal.SIGKILL)
+        scene.end(BATCH, signal.SIGKILL)
         undone.append(at_work.since_checkpoint)
         without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
-        scene.start(SERVICE)
+        scene.start(BATCH)
     eventually(lambda: is_ended(scene, trigger), 600)  # a busy machine has most of it still to do
     scene.settle(60)
-    scene.end(SERVICE, signal.SIGTERM)
+    scene.end(BATCH, signal.SIGTERM)
     return len(undone), max(undone, default=0.0), sum(undone)
 
 
@@ -126,12 +125,12 @@ class _Watch:
 def _dies(scene: Scene, place: str, trigger: Message) -> bool:
     """Whether the process died there; a second one brings the run to its end."""
     scene.preload([trigger])
-    scene.start(SERVICE, ("-m", "tests.chaos.odd"), CHAOS_DIES=place)
-    status = scene.running.pop(SERVICE).wait(timeout=60)
-    scene.start(SERVICE)
+    scene.start(BATCH, ("-m", "tests.chaos.odd"), CHAOS_DIES=place)
+    status = scene.running.pop(BATCH).wait(timeout=60)
+    scene.start(BATCH)
     eventually(lambda: is_ended(scene, trigger), 90)
     scene.settle(60)
-    scene.end(SERVICE, signal.SIGTERM)
+    scene.end(BATCH, signal.SIGTERM)
     return status == DIED
 
 
@@ -198,13 +197,13 @@ def twice(lab: Lab, world: World) -> Row:
     rounds, day = lab.of(20, 2), FIRST - timedelta(days=50)
     filled(world, day, SHORT)
     with world.scene() as scene:
-        for name in (f"{SERVICE}.a", f"{SERVICE}.b"):
+        for name in (f"{BATCH}.a", f"{BATCH}.b"):
             scene.start(name)
         scene.consuming()
         triggers = [world.trigger(day) for _ in range(rounds)]
         scene.preload([trigger for trigger in triggers for _ in range(2)])
         scene.settle(300)
-        verdicts = Counter(line.get("verdict") for line in scene.logged(SERVICE))
+        verdicts = Counter(line.get("verdict") for line in scene.logged(BATCH))
         scene.end_all()
         return Row(
             f"{rounds} triggers published twice, two workers",

@@ -7,7 +7,7 @@ import time
 
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Figure, Row, at_most, fates
-from tests.chaos.world import COLLECTORS, Scene, World
+from tests.chaos.world import SERVICES, Scene, World
 
 EVERY = 1.0  # seconds between two looks
 MOST = 130.0  # MB
@@ -15,14 +15,14 @@ FLAT = 10.0  # MB per 100,000 events; what allocators keep back moves by some MB
 
 
 def flat(lab: Lab, world: World) -> Row:
-    """16: each collector from its first to its last event in one process, undisturbed."""
+    """16: each service from its first to its last event in one process, undisturbed."""
     count = lab.of(100_000, 2_000)
-    looks: dict[str, list[tuple[float, float]]] = {name: [] for name in COLLECTORS}
+    looks: dict[str, list[tuple[float, float]]] = {name: [] for name in SERVICES}
     with world.scene() as scene:
-        for name in COLLECTORS:
+        for name in SERVICES:
             scene.start(name)
         scene.consuming()
-        stream = scene.publish(world.take(count), 1_000)
+        stream = scene.publish(world.mixed(count), 1_000)
         while not (stream.done and not world.ready()):
             time.sleep(EVERY)
             _look(scene, looks, len(stream.confirmed) - world.ready() / 2)

@@ -17,9 +17,9 @@ from tests.brokers import eventually
 from tests.chaos import lowered
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Figure, Row, at_least, at_most, exactly, fates, none
-from tests.chaos.jobs import SERVICE, filled, is_ended, run_of, snapshots_of
+from tests.chaos.jobs import filled, is_ended, run_of, snapshots_of
 from tests.chaos.proxy import Weather
-from tests.chaos.world import Scene, World
+from tests.chaos.world import BATCH, Scene, World
 from tests.cluster.publishing import FIRST
 from tools import servers
 from tools.servers import LOOPBACK, running
@@ -40,9 +40,9 @@ def outlasting(_: Lab, world: World) -> Row:
         lowered.policy(world, queue, consumer_timeout=round(1000 * patience.total_seconds())),
         _prometheus(scene, catalog) as prometheus,
     ):
-        scene.start(SERVICE)
+        scene.start(BATCH)
         scene.consuming(queue.name)
-        eventually(lambda: _asked(prometheus, f'up{{job="{SERVICE}"}} == 1'))
+        eventually(lambda: _asked(prometheus, f'up{{job="{BATCH}"}} == 1'))
         early = len(_firing(prometheus))
         trigger = world.trigger(DAY)
         world.cosmos.weather = Weather(slow=SLOW)
@@ -56,7 +56,7 @@ def outlasting(_: Lab, world: World) -> Row:
         scene.settle()
         scene.end_all()
         strikes = [(datetime.fromisoformat(line["time"]) - run.started_at).total_seconds() for line in _strikes(scene)]
-        written = [line for line in scene.logged(SERVICE) if line.get("verdict") == "written"]
+        written = [line for line in scene.logged(BATCH) if line.get("verdict") == "written"]
         ended, snapshots = run_of(scene, trigger), snapshots_of(world, rows)
         assert ended
         assert ended.ended_at
@@ -80,7 +80,7 @@ def outlasting(_: Lab, world: World) -> Row:
 
 def _strikes(scene: Scene) -> list[dict[str, Any]]:
     """What the consumer says when the broker takes its subscription or its channel away."""
-    return [line for line in scene.logged(SERVICE) if line.get("message") == "not consuming"]
+    return [line for line in scene.logged(BATCH) if line.get("message") == "not consuming"]
 
 
 def _shortened(catalog: Catalog) -> Catalog:
@@ -99,11 +99,11 @@ def _prometheus(scene: Scene, catalog: Catalog) -> Iterator[str]:
     home.mkdir(exist_ok=True)
     rules, config = home / "rules.yml", home / "prometheus.yml"
     rules.write_text(build.rules(catalog))
-    target = f"{LOOPBACK}:{scene.stand.ports[SERVICE]}"
+    target = f"{LOOPBACK}:{scene.stand.ports[BATCH]}"
     settings = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
-        "scrape_configs": [{"job_name": SERVICE, "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": BATCH, "static_configs": [{"targets": [target]}]}],
     }
     config.write_text(json.dumps(settings))  # JSON is YAML too
     with running(servers.prometheus(home, port, config)):

@@ -19,13 +19,12 @@ from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, at_least, at_most, fates, none
 from tests.chaos.ledger import Publishing
 from tests.chaos.proxy import Weather
-from tests.chaos.world import COLLECTORS, Scene, World, message_of
+from tests.chaos.world import COLLECTORS, SERVICES, Scene, World, message_of
 
 USAGE_ONLY = ("llm.inference.completed", "embedding.generated")
 LOSSY = Weather(unavailable=0.05, lost=0.01)
 SETTLED_WITHIN = 600.0  # seconds; 100,000 events come faster than two cores write them under all this
 EXIT_WITHIN = 10.0
-TRIGGER_EVERY = 1_000
 THROTTLED, RETRY_AFTER = 0.3, 50  # the share of writes, and what they are told to wait in ms
 MIDNIGHT = "2026-03-14T23:59:59.999Z"
 
@@ -34,23 +33,19 @@ def kills(lab: Lab, world: World) -> Row:
     """1: everything at once, at random moments of the publishing."""
     events, broker, killed = lab.of(100_000), lab.of(20), lab.of(50, 3)
     closed, resets = lab.of(200, 4), lab.of(20)
-    services = (*COLLECTORS, "risk-analytics")
     with world.scene() as scene:
         world.lake.weather, world.cosmos.weather = LOSSY, LOSSY
-        for service in services:
+        for service in SERVICES:
             scene.start(service)
         scene.consuming()
         disturbances: list[Callable[[], None]] = [
             *[lambda: world.stand.restart_broker(signal.SIGKILL)] * broker,
-            *[lambda name=services[n % 3]: _killed(scene, name) for n in range(killed)],  # type: ignore[misc]
+            *[lambda name=SERVICES[n % 3]: _killed(scene, name) for n in range(killed)],  # type: ignore[misc]
             *[lambda: _close_one(scene)] * closed,
             *[world.wire.reset] * resets,
         ]
         scene.chance.shuffle(disturbances)
-        messages = world.take(events)
-        for place in range(TRIGGER_EVERY // 2, events, TRIGGER_EVERY):
-            messages[place] = world.trigger()
-        stream = scene.publish(messages)
+        stream = scene.publish(world.mixed(events))
         for number, disturb in enumerate(disturbances, 1):
             _until_confirmed(stream, events * number // (len(disturbances) + 1))
             disturb()

@@ -39,8 +39,11 @@ LAB = replace(
         replace(queue, retry=BATCH_RETRY if queue.handler == "batch" else LAB_RETRY) for queue in CATALOG.queues
     ),
 )
+TRIGGER_EVERY = 1_000
 STALE = 2.5  # seconds; five intervals of a quick stand
-COLLECTORS = ("logging", "analytics-service")
+BATCH = CATALOG.queue_of("batch").service
+SERVICES = tuple(service.name for service in CATALOG.services)
+COLLECTORS = tuple(name for name in SERVICES if name != BATCH)
 OUTCOMES = "chaos.outcomes"
 RATE = 400.0  # events/s; what two cores bear, proxies and ledger included
 
@@ -70,6 +73,13 @@ class World:
             if message.becomes and (not keys or message.key in keys):
                 found.append(message)
         return found
+
+    def mixed(self, count: int) -> list[Message]:
+        """The next messages for all queues: now and then one of them is the trigger of a run over one of their days."""
+        messages = self.take(count)
+        for place in range(TRIGGER_EVERY // 2, count, TRIGGER_EVERY):
+            messages[place] = self.trigger()
+        return messages
 
     def trigger(self, first: date = FIRST, days: int = 1) -> Message:
         """The trigger of a run that was not asked for before, over some days; without any, over one of the traffic."""

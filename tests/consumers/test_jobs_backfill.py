@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -290,39 +289,6 @@ def test_a_run_reads_each_blob_once_and_few_at_a_time(monkeypatch: pytest.Monkey
     run(story())
 
 
-def test_a_request_that_fails_now_and_then_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run over many blobs ends, although the stores never answer all of its requests in one go."""
-    monkeypatch.setattr(jobs, "PAUSES", (0.0,) * 3)
-
-    async def story() -> None:
-        platform = Platform()
-        await fill(platform, [evaluated(number) for number in range(60)])
-        platform.blobs = Flaky(platform.blobs, "read", 3)
-        platform.documents = Flaky(platform.documents, "upsert", 3)
-
-        assert {"blobs": 60, "snapshots": 60, "unreadable": 0} == await backfill(platform)
-        assert (180, 180) == (platform.blobs.failed.total(), platform.documents.failed.total())
-
-    run(story())
-
-
-@pytest.mark.parametrize(("reason", "tries"), [(Later.SINK_UNAVAILABLE, 4), (Later.SINK_REFUSED, 1)])
-def test_a_store_that_stays_away_sends_the_run_back(monkeypatch: pytest.MonkeyPatch, reason: Later, tries: int) -> None:
-    """After so many tries; what is refused is not asked for again."""
-    monkeypatch.setattr(jobs, "PAUSES", (0.0,) * 3)
-
-    async def story() -> None:
-        platform = Platform()
-        await fill(platform, [evaluated(1)])
-        platform.documents = Flaky(platform.documents, "upsert", 99, reason)
-        with pytest.raises(Retry) as verdict:
-            await backfill(platform)
-
-        assert (reason, tries) == (verdict.value.reason, platform.documents.failed.total())
-
-    run(story())
-
-
 @pytest.mark.parametrize("at", [1, 4, 9, 14])
 def test_a_run_that_crashed_goes_on_behind_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Only the batch in hand is read again, and the documents are those of an undisturbed run."""
@@ -364,23 +330,6 @@ def test_a_run_that_is_stopped_reads_no_blob_twice(monkeypatch: pytest.MonkeyPat
         assert 14 == (await platform.run_of(trigger())).counts["snapshots"]
 
     run(story())
-
-
-class Flaky:
-    """A store in which each request of one kind fails so many times before it is answered."""
-
-    def __init__(self, store: Any, call: str, times: int, reason: Later = Later.SINK_UNAVAILABLE) -> None:
-        self._store, self._call, self._times, self._reason = store, call, times, reason
-        self.failed = Counter[str]()
-
-    def __getattr__(self, name: str) -> Any:
-        return self._flaky if name == self._call else getattr(self._store, name)
-
-    async def _flaky(self, *arguments: Any) -> Any:
-        if self.failed[str(arguments)] < self._times:
-            self.failed[str(arguments)] += 1
-            raise Retry(self._reason, "503")
-        return await getattr(self._store, self._call)(*arguments)
 
 
 async def stopped_while_reading(platform: Platform, watched: Watched, event: Event) -> bool:

@@ -137,6 +137,26 @@ def test_a_store_that_fails_is_unavailable(over_wire: Callable[[], Documents], w
     assert Later.SINK_UNAVAILABLE == verdict.reason
 
 
+@pytest.mark.parametrize("status", [408, 410, 449, 500, 503])
+def test_a_short_trouble_is_not_even_noticed(over_wire: Callable[[], Documents], wire: Wire, status: int) -> None:
+    """Two bad answers are followed by a third try, of a read as of each kind of write."""
+    document = a_document()
+
+    async def story(documents: Documents) -> None:
+        for number, call in enumerate((documents.create, documents.upsert)):
+            wire.faults.extend([Answer(status, "{}")] * 2)
+            await call(USAGE, {**document, "id": f"{document['id']}-{number}"})
+        await documents.create(USAGE, document)
+        wire.faults.extend([Answer(status, "{}")] * 2)
+        stored = await documents.read(USAGE, "tenant", str(document["id"]))
+        assert stored
+        wire.faults.extend([Answer(status, "{}")] * 2)
+        await documents.replace(USAGE, {**document, "inferenceMs": 1}, stored.etag)
+        assert {**document, "inferenceMs": 1} == await content(documents, document)
+
+    tell(over_wire, story)
+
+
 def test_a_store_with_too_much_to_do_throttles(over_wire: Callable[[], Documents], wire: Wire) -> None:
     """Waited for as long as the deadline allows, then left to the broker."""
     verdict = refused(over_wire, lambda: setattr(wire, "always", Answer(429, '{"message": "slower"}')))
