@@ -11,12 +11,15 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Self
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 import urllib3
 from azure.cosmos import CosmosClient
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
 from urllib3.exceptions import InsecureRequestWarning
 
 from catalog import Queue, Store
@@ -47,6 +50,8 @@ class Lake:
     def __init__(self, connection_string: str, container: str) -> None:
         self._client = ContainerClient.from_connection_string(connection_string, container)
         self._container = container
+        self._url, self._signature = _signed(self._client)
+        self._http = urllib3.PoolManager(maxsize=READERS)
 
     def places(self) -> frozenset[str]:
         return frozenset(f"{self._container}/{name}" for name in self._client.list_blob_names() if name != PROBE)
@@ -58,11 +63,30 @@ class Lake:
             return dict(zip(wanted, pool.map(self._read, wanted), strict=True))
 
     def _read(self, place: str) -> Content:
-        body = self._client.download_blob(place.removeprefix(f"{self._container}/")).readall()
+        body = self._bytes(place.removeprefix(f"{self._container}/"))
         try:
             return parquet(body) if place.endswith(".parquet") else expect.present(json.loads(body))
         except (ValueError, OSError) as error:  # pyarrow's errors are one of both
             return {"unreadable": str(error)}
+
+    def _bytes(self, name: str) -> bytes:
+        """One plain GET: a third of the time of a download by the SDK, which signs each, and very many are read."""
+        answer = self._http.request("GET", f"{self._url}/{quote(name)}?{self._signature}")
+        if answer.status != HTTPStatus.OK:
+            raise RuntimeError(f"blob {name} of {self._container} cannot be read: {answer.status} {answer.reason}")
+        return answer.data
+
+
+def _signed(client: ContainerClient) -> tuple[str, str]:
+    """The address of a container, and a shared access signature with which its blobs can be read for a day."""
+    url, _, given = client.url.partition("?")
+    return url, given or generate_container_sas(
+        str(client.account_name),
+        client.container_name,
+        account_key=client.credential.account_key,
+        permission=ContainerSasPermissions(read=True),
+        expiry=datetime.now(UTC) + timedelta(days=1),
+    )
 
 
 def parquet(body: bytes) -> Content:

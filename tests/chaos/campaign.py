@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -43,8 +44,8 @@ class Lab:
 class Scenario:
     """One line of the table.
 
-    `small`: it is short enough for the form that runs inside `make test`. `waits`: it waits more than it works, so
-    that others can be played meanwhile.
+    `small`: it is short enough for the form that runs inside `make test`. Those of one `lane` are played one after
+    the other, beside those of the others: so that what waits more than it works holds nobody up.
     """
 
     number: int
@@ -52,7 +53,7 @@ class Scenario:
     play: Callable[[Lab, World], Row]
     versions: tuple[str, ...] = ("4.3",)
     small: bool = True
-    waits: bool = False
+    lane: str = "busy"
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,20 @@ class Played:
 
 
 def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
-    """Play all of them: those that work one after the other, and beside them those that wait, by broker.
+    """Play all of them, lane beside lane.
 
     Each is played in a world of its own: what one of them breaks or fills is nothing to the next.
     """
-    pairs = [(one, version) for one in scenarios for version in one.versions]
-    lanes = [[pair for pair in pairs if not pair[0].waits]]
-    lanes += [[pair for pair in pairs if pair[0].waits and pair[1] == version] for version in ("4.3", "4.0")]
+    lanes: dict[str, list[tuple[Scenario, str]]] = defaultdict(list)
+    for one in scenarios:
+        for version in one.versions:
+            lanes[one.lane.format(version=version)].append((one, version))
 
     def apart(scenario: Scenario, version: str) -> Played:
         return play(lab, scenario, version, lambda: lab.world(f"{scenario.number}-{version}", version))
 
     with ThreadPoolExecutor() as pool:
-        played = [one for lane in pool.map(lambda lane: list(starmap(apart, lane)), lanes) for one in lane]
+        played = [one for lane in pool.map(lambda lane: list(starmap(apart, lane)), lanes.values()) for one in lane]
     return sorted(played, key=lambda one: (one.scenario.number, one.version != "4.3"))
 
 

@@ -6,19 +6,20 @@ from tests.chaos import brokers, deadly, jobs, memory, nodes, outages, poison, t
 from tests.chaos.campaign import Scenario
 
 BOTH = ("4.3", "4.0")
+WAITING = "waiting on {version}"
 
 SCENARIOS = (
-    Scenario(1, "kills, cut connections and failing sinks", traffic.kills, BOTH),
-    Scenario(2, "sinks down, flapping, and away for too long", outages.down, BOTH, small=False, waits=True),
+    Scenario(1, "kills, cut connections and failing sinks", traffic.kills, BOTH, lane="long"),
+    Scenario(2, "sinks down, flapping, and away for too long", outages.down, BOTH, small=False, lane=WAITING),
     Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled, small=False),
     Scenario(4, "malformed events between good ones", poison.refused, small=False),
     Scenario(5, "events that kill the process", deadly.deadly, BOTH, small=False),
-    Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False, waits=True),
-    Scenario(7, "broker restarts", brokers.restarted, waits=True),
-    Scenario(8, "broker memory alarm", brokers.alarmed, small=False, waits=True),
+    Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False, lane=WAITING),
+    Scenario(7, "broker restarts", brokers.restarted, lane=WAITING),
+    Scenario(8, "broker memory alarm", brokers.alarmed, small=False, lane=WAITING),
     Scenario(9, "SIGTERM under load", traffic.terminated),
     Scenario(10, "batch runs killed anywhere", jobs.killed, small=False),
-    Scenario(11, "a job longer than the acknowledgement timeout", timeouts.outlasting, BOTH, small=False, waits=True),
+    Scenario(11, "a job longer than the acknowledgement timeout", timeouts.outlasting, BOTH, small=False, lane=WAITING),
     Scenario(12, "redelivered after midnight", traffic.midnight),
     Scenario(13, "the same trigger twice, at once", jobs.twice, small=False),
     Scenario(14, "three nodes, one killed, then another", nodes.clustered, small=False),
