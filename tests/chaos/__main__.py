@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import shutil
+import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 
@@ -33,6 +38,8 @@ def main() -> int:
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.number in only]
     print(f"make chaos SEED={seed} SCALE={options.scale:g}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", flush=True)
     warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the emulator's certificate
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, _end)
     began = time.monotonic()
     shutil.rmtree(home := options.home.absolute(), ignore_errors=True)
     home.mkdir(parents=True, mode=0o700)
@@ -40,6 +47,23 @@ def main() -> int:
     status = show(Console(width=WIDTH), played)
     print(f"seed {seed}, {time.monotonic() - began:.0f} s; logs: {home}")
     return status
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End every process of the campaign, and then this one: its threads wait for minutes on what happens next."""
+    for pid in list(descendants(os.getpid())):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    print(f"ended by {signal.Signals(number).name}, and with it every process of the campaign", flush=True)
+    os._exit(128 + number)
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The processes below one, children before theirs, so that none of them starts another. Source: proc(5)."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield int(child)
+            yield from descendants(int(child))
 
 
 if __name__ == "__main__":

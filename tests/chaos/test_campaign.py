@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.brokers import eventually
+from tests.chaos.__main__ import descendants
 from tests.chaos.campaign import WIDTH, Lab, Played, Scenario, abreast, show, together
 from tests.chaos.figures import Row, at_most, none
 from tests.chaos.scenarios import SCENARIOS
@@ -36,6 +41,29 @@ def test_every_scenario_has_a_number_of_its_own_and_some_are_small() -> None:
 
     assert sorted(set(numbers)) == numbers
     assert SMALL
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_campaign_that_is_broken_off_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
+    """Neither servers nor consumers, whatever its threads wait for."""
+    command = [sys.executable, "-m", "tests.chaos", "--only", "12", "--scale", "0.02", "--home", str(tmp_path / "lab")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as campaign:
+        begun = eventually(lambda: len(found := list(descendants(campaign.pid))) > 1 and found, 30)
+        campaign.send_signal(how)
+        said, _ = campaign.communicate(timeout=20)
+
+    assert 128 + how == campaign.returncode
+    assert f"ended by {how.name}, and with it every process of the campaign" == said.splitlines()[-1]
+    eventually(lambda: not any(_runs(pid) for pid in begun))
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process; one that nobody has waited for is none."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(
