@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 from tools.cache import PartError
 
 LOOPBACK = "127.0.0.1"
+_given = set[int]()  # ports whose servers may not listen yet, or are between an end and a new start
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,11 @@ def port_is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing on this machine listens on now; all different.
+    """Ports that nothing on this machine listens on now; all different, and none that this process was given before.
 
     Below those that the kernel gives to outgoing connections: any of these may be taken a moment later.
     """
     candidates = random.sample(range(10_000, 32_000), 4 * count + 40)
-    return [port for port in candidates if port_is_free(port)][:count]
+    free = [port for port in candidates if port not in _given and port_is_free(port)][:count]
+    _given.update(free)
+    return free

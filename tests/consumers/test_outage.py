@@ -10,7 +10,7 @@ import pytest
 
 from catalog.metrics import CONSUMED, PAUSED, RETRIED
 from consumers.events import Event
-from consumers.outage import Probe
+from consumers.judgement import Handler
 from consumers.sinks.memory import MemoryBlobs
 from consumers.verdicts import Later, Retry
 from tests.brokers import LiveBroker, lines
@@ -24,8 +24,8 @@ def desk(any_broker: LiveBroker) -> Callable[..., Desk]:
     return lambda **changes: Desk(any_broker, **changes)
 
 
-def probe_of(sink: MemoryBlobs) -> Probe:
-    return sink.probe
+def into(sink: MemoryBlobs) -> Handler:
+    return lambda event: sink.create(event.id, b"", event.body_hash)
 
 
 def test_an_outage_costs_no_event_a_try(desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]) -> None:
@@ -36,10 +36,7 @@ def test_an_outage_costs_no_event_a_try(desk: Callable[..., Desk], capfd: pytest
         sink.unavailable = True
         d.publish(*(f"e{n}" for n in range(20)))
 
-        async def write(event: Event) -> bool:
-            return await sink.create(event.id, b"", event.body_hash)
-
-        async with d.working(write, probe=probe_of(sink)) as worker:
+        async with d.working(into(sink), probe=sink.probe) as worker:
             await until(lambda: d.count(PAUSED) == 1)
             await asyncio.sleep(4)
             assert 19 == d.broker.ready(d.queue.name)
@@ -71,7 +68,7 @@ def test_a_pause_on_purpose_lasts_until_it_is_ended(
             await go_on.wait()
             return await sink.create(event.id, b"", event.body_hash)
 
-        async with d.working(write, probe=probe_of(sink)) as worker:
+        async with d.working(write, probe=sink.probe) as worker:
             await until(lambda: d.seen == ["begun"])
             worker.outage.hold("a test")
             assert ("", "on purpose, by a test", 1) == (worker.trouble, worker.paused, d.count(PAUSED))
@@ -102,10 +99,7 @@ def test_work_on_a_sink_behind_a_pause_costs_no_event_a_try(
         sink.unavailable = True
         d.publish(*(f"e{n}" for n in range(20)))
 
-        async def write(event: Event) -> bool:
-            return await sink.create(event.id, b"", event.body_hash)
-
-        async with d.working(write, probe=probe_of(sink)) as worker:
+        async with d.working(into(sink), probe=sink.probe) as worker:
             await until(lambda: d.count(PAUSED) == 1)
             worker.outage.hold("a test")
             sink.unavailable = False
@@ -150,10 +144,7 @@ def test_what_cannot_be_held_longer_is_returned_once(
         sink.unavailable = True
         d.publish("a")
 
-        async def write(event: Event) -> bool:
-            return await sink.create(event.id, b"", event.body_hash)
-
-        async with d.working(write, probe=probe_of(sink)):
+        async with d.working(into(sink), probe=sink.probe):
             await until(lambda: d.count(RETRIED, "paused") == 1)
             await asyncio.sleep(5)
             assert 1 == d.broker.ready(d.queue.name)
@@ -173,10 +164,7 @@ def test_a_sink_that_is_only_read_from_is_down(desk: Callable[..., Desk]) -> Non
         sink.read_only = True
         d.publish("a")
 
-        async def write(event: Event) -> bool:
-            return await sink.create(event.id, b"", event.body_hash)
-
-        async with d.working(write, probe=sink.probe):
+        async with d.working(into(sink), probe=sink.probe):
             await until(lambda: d.count(PAUSED) == 1)
             await asyncio.sleep(5)
             assert (1, ["a"]) == (d.count(PAUSED), d.seen)
@@ -278,7 +266,7 @@ def test_one_event_that_fails_is_no_outage(desk: Callable[..., Desk]) -> None:
                 raise Retry(Later.SINK_UNAVAILABLE, "503")
             return await sink.create(event.id, b"", event.body_hash)
 
-        async with d.working(write, probe=probe_of(sink)):
+        async with d.working(write, probe=sink.probe):
             await until(lambda: d.count(CONSUMED) == 21)
         assert 1 == d.count(RETRIED, "sink_unavailable")
 

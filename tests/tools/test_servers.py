@@ -167,3 +167,10 @@ def test_a_server_that_dies_at_once_shows_its_last_words(tmp_path: Path) -> None
         running(prometheus(tmp_path, port, config)),
     ):
         pass
+
+
+def test_a_port_is_given_once() -> None:
+    """Whoever has it may not listen yet, or be between an end and a new start."""
+    first, second = free_ports(100), free_ports(100)
+
+    assert 200 == len({*first, *second})
