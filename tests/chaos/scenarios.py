@@ -15,7 +15,7 @@ SCENARIOS = (
     Scenario(4, "malformed events between good ones", poison.refused, small=False),
     Scenario(5, "events that kill the process", deadly.deadly, BOTH, small=False),
     Scenario(6, "broker frozen, peer half-open", brokers.frozen, BOTH, small=False, lane=WAITING),
-    Scenario(7, "broker restarts", brokers.restarted, lane=WAITING),
+    Scenario(7, "broker restarts", brokers.restarted, lane="restarts"),
     Scenario(8, "broker memory alarm", brokers.alarmed, small=False, lane=WAITING),
     Scenario(9, "SIGTERM under load", traffic.terminated),
     Scenario(10, "batch runs killed anywhere", jobs.killed, small=False),

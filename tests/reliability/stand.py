@@ -33,7 +33,7 @@ QUICK = {
 class Stand:
     """Everything a service needs, by the defaults of a catalog, on ports of its own.
 
-    `quick`: the management API is half a second behind, and not five.
+    `quick`: the management API is half a second behind, and not five; blobs live in memory.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Stand:
             catalog=catalog,
         )
         self._run(servers.epmd(home, epmd, version=version))
-        self._run(servers.azurite(home / "azurite", blobs))
+        self._run(servers.azurite(home / "azurite", blobs, in_memory=quick))
         self._run(servers.cosmos(home / "cosmos", cosmos))
         self._broker_process = self._run(self._broker)
         eventually(lambda: servers.answers(f"{self.api.url}/api/overview"))
