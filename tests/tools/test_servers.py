@@ -97,6 +97,17 @@ def test_a_blob_survives_the_restart_of_the_store(tmp_path: Path) -> None:
         assert b"kept" == client.get_blob_client("risk", "a").download_blob().readall()
 
 
+def test_a_store_in_memory_writes_nothing(tmp_path: Path) -> None:
+    """For tests with very many blobs."""
+    server = azurite(tmp_path, *free_ports(1), in_memory=True)
+    account, key = tools.emulator_account(), tools.emulator_key("azurite")
+    with running(server), BlobServiceClient(f"http://{LOOPBACK}:{server.ports[0]}/{account}", credential=key) as client:
+        blob = client.create_container("risk").upload_blob("a", b"held")
+        assert b"held" == blob.download_blob().readall()
+
+    assert {"azurite.log"} == {file.name for file in tmp_path.iterdir()}
+
+
 def test_a_document_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tools.cosmos_certificate()))
     server = cosmos(tmp_path, *free_ports(1))
