@@ -236,7 +236,8 @@ class Scene:
         file = self.world.home / f"{service}.log"
         with file.open("rb") as log:
             log.seek(self._logs.get(file, 0))
-            return lines(log.read().decode(errors="replace"))
+            whole = log.read().rpartition(b"\n")[0]  # the last line may still be on its way
+        return lines(whole.decode(errors="replace"))
 
     def rss(self, name: str) -> float:
         """MB that a consumer holds now."""
