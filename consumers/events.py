@@ -92,9 +92,9 @@ def decode(body: bytes) -> Event:
         body.decode()  # what `Raw` skips is otherwise not checked
         envelope = _decoder(_Envelope)(body)
         if memoryview(envelope.data)[0] != ord("{"):
-            raise _refusal(body)
-    except ValidationError:
-        raise _refusal(body) from None
+            raise _refusal(body, "data is no object")
+    except ValidationError as error:
+        raise _refusal(body, str(error)) from None
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise Reject(Never.UNDECODABLE, str(error)) from None
     metadata = envelope.metadata or _Metadata()
@@ -126,13 +126,18 @@ def data_as(event: Event, shape: type[Shape]) -> Shape:
     return fitting
 
 
-def _refusal(body: bytes) -> Reject:
-    """Why an envelope is refused; the slow way, taken only when something is wrong."""
+def _refusal(body: bytes, why: str) -> Reject:
+    """Why an envelope is refused; the slow way, taken only when something is wrong.
+
+    Of a field that is there twice the last one is looked at; where that one is right, `why` is all there is to say.
+    """
     try:
         raws = raws_of(body)
     except (msgspec.DecodeError, RecursionError) as error:
         return Reject(Never.UNDECODABLE, str(error))
     wrong = list(_wrong(raws, _Strict))
+    if not wrong:
+        return Reject(Never.WRONG_TYPE, f"a field is there twice, and not the same: {why}")
     return Reject(_reason(wrong[0][0], raws), "; ".join(sentence for _, sentence in wrong))
 
 

@@ -167,6 +167,17 @@ def test_a_wrong_field_is_named_with_its_value(field: str, value: object, reason
     assert (reason, detail) == refusal(body_of(KEY, **{field: value}))
 
 
+@pytest.mark.parametrize(("field", "first"), [("id", 1), ("timestamp", "yesterday"), ("tenantId", "")])
+def test_a_field_that_is_there_twice_is_refused(field: str, first: object) -> None:
+    """A wrong one before a right one: readers do not agree on which of them counts."""
+    body = b"{" + f'"{field}": {json.dumps(first)}, '.encode() + body_of("risk.evaluated").lstrip(b"{")
+
+    reason, detail = refusal(body)
+
+    assert Never.WRONG_TYPE == reason
+    assert detail.startswith("a field is there twice, and not the same: ")
+
+
 def test_all_that_is_wrong_is_told_at_once() -> None:
     """The first fault gives the reason, the detail has them all."""
     reason, detail = refusal(body_of(KEY, id=..., tenantId=None, timestamp="yesterday", data=[]))

@@ -1,0 +1,57 @@
+"""The way back to a real broker: each message is confirmed, refused or given back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import pytest
+
+from consumers.amqp import Broker
+from consumers.publish import ConfirmedPublisher
+from consumers.verdicts import Later, Retry
+from tests.brokers import LiveBroker, eventually
+
+pytestmark = pytest.mark.servers
+
+
+def test_what_no_queue_takes_is_refused_and_nothing_else(any_broker: LiveBroker) -> None:
+    """Sent at once under one id: the one without a queue is given back, the other is taken."""
+    queue = f"taken_{uuid.uuid4().hex[:8]}"
+    any_broker.api.put(f"queues/%2F/{queue}", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+
+    async def story() -> list[BaseException | None]:
+        publisher = ConfirmedPublisher(Broker(any_broker.url), "publisher")
+        ways = ["nobody", queue] * 10
+        sent = [publisher.publish("", key, b"x", message_id="one", mandatory=True) for key in ways]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        await publisher.close()
+        return answers
+
+    answers = asyncio.run(story())
+
+    assert [None] * 10 == answers[1::2]
+    assert {Later.SINK_REFUSED} == {answer.reason for answer in answers[::2] if isinstance(answer, Retry)}
+    assert 10 == sum(isinstance(answer, Retry) for answer in answers)
+    eventually(lambda: any_broker.ready(queue) == 10)
+
+
+def test_a_refusal_leaves_no_connection_behind(any_broker: LiveBroker) -> None:
+    """An exchange that is not there ends the channel; the connection is closed before the next one is opened."""
+    name = f"publisher {uuid.uuid4().hex[:8]}"
+
+    async def story() -> None:
+        publisher = ConfirmedPublisher(Broker(any_broker.url), name)
+        for _ in range(4):
+            with pytest.raises(Retry, match="run `pulumi up`, which creates it"):
+                await publisher.publish("absent", "key", b"x", message_id="one")
+        await asyncio.to_thread(eventually, lambda: 1 >= len(connections(any_broker, name)) > 0)
+        await publisher.close()
+
+    asyncio.run(story())
+    eventually(lambda: not connections(any_broker, name))
+
+
+def connections(broker: LiveBroker, name: str) -> list[str]:
+    found = broker.api.get("connections")
+    return [one["name"] for one in found if one.get("client_properties", {}).get("connection_name") == name]
