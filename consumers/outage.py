@@ -13,8 +13,8 @@ from consumers.waiting import first
 
 Probe = Callable[[], Awaitable[object]]
 
-# A sink that asks for fewer requests is not down: what it throttles is tried again, one by one.
-SUSPICIOUS = (Later.SINK_UNAVAILABLE, Later.SINK_REFUSED)
+# What a sink throttles is tried again by itself, as long as a probe gets through.
+SUSPICIOUS = (Later.SINK_UNAVAILABLE, Later.SINK_REFUSED, Later.SINK_THROTTLED)
 PROBE_WITHIN = 4.0  # seconds for one probe; with the pause below: noticed within 8 s after the sink is back
 LONGEST_PAUSE = 4.0
 

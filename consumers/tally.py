@@ -24,7 +24,8 @@ class Tally:
 
     def ended(self, delivery: Delivery, verdict: bool | Reject | Retry, *, answered: bool) -> None:
         """Note a verdict; what the broker did not hear is counted when it comes again."""
-        self._handling.observe(delivery.took)
+        if delivery.began:
+            self._handling.observe(delivery.took)
         if not answered:
             pass
         elif isinstance(verdict, Retry):

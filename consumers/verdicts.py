@@ -40,7 +40,7 @@ class Later(Reason):
     SINK_THROTTLED = "sink_throttled", "the sink asks for fewer requests"
     SINK_REFUSED = "sink_refused", "the sink refuses the request: credentials, or a missing container"
     UNKNOWN_TYPE = "unknown_type", "this version does not know the event type; a newer one may"
-    BUSY = "busy", "another worker holds the run"
+    BUSY = "busy", "another worker holds the run, or another event is handled alone first"
     STOPPING = "stopping", "the process is ending"
     PAUSED = "paused", "the sink has been down for longer than an event may be held"
     UNEXPECTED = "unexpected", "the handler failed in a way nobody foresaw; the log has the traceback"

@@ -142,17 +142,19 @@ class Worker:
     async def _handle_alone(self, link: Link, waiting: list[Delivery]) -> None:
         """One after the other, with nothing beside it that a crash would charge too."""
         if self._can.nack_is_free:
-            self._return(waiting[1:])
+            self._return(waiting[1:], Retry(Later.BUSY, "another suspect is handled alone first"))
             del waiting[1:]
         while waiting and not self._stopping.is_set() and not link.lost.done():
             self._begin(waiting.pop(0))
             await self._idle(link)
-        self._return(waiting)
+        self._return(waiting, Retry(Later.STOPPING, "its turn alone did not come"))
 
-    def _return(self, deliveries: list[Delivery]) -> None:
+    def _return(self, deliveries: list[Delivery], why: Retry) -> None:
         for delivery in deliveries:
-            if self._answer(delivery, delivery.channel.basic_nack) and not self._can.nack_is_free:
+            answered = self._answer(delivery, delivery.channel.basic_nack)
+            if answered and not self._can.nack_is_free:
                 self._probation.answered(delivery)
+            self._tally.ended(delivery, why, answered=answered)
 
     def _cancelled(self, link: Link) -> None:
         """From 4.3 on a broker also ends a subscription when an acknowledgement takes too long."""
@@ -199,7 +201,7 @@ class Worker:
                 answered = self._answer(delivery, delivery.channel.basic_ack)
             self._tally.ended(delivery, verdict, answered=answered)
         except asyncio.CancelledError:
-            self._return([delivery])
+            self._return([delivery], Retry(Later.STOPPING, f"not done within {self._queue.finish_within}"))
 
     async def _give_back(self, delivery: Delivery, verdict: Retry) -> bool:
         if verdict.reason in NOT_A_TRY:

@@ -14,7 +14,7 @@ from consumers.judgement import Handler
 from consumers.sinks.memory import MemoryBlobs
 from consumers.verdicts import Later, Retry
 from tests.brokers import LiveBroker, lines
-from tests.consumers.test_worker import Desk, run, until
+from tests.consumers.test_worker import Desk, failing, run, until
 
 pytestmark = pytest.mark.servers
 
@@ -273,23 +273,38 @@ def test_one_event_that_fails_is_no_outage(desk: Callable[..., Desk]) -> None:
     run(story())
 
 
-def test_a_throttling_sink_is_no_outage(desk: Callable[..., Desk]) -> None:
-    """Even where the probe is throttled as well."""
+def test_a_sink_that_throttles_everything_is_waited_for(desk: Callable[..., Desk]) -> None:
+    """An hour of it would cost every event all of its tries."""
+
+    async def story() -> None:
+        d, relieved = desk(delivery_limit=2), asyncio.Event()
+        d.publish(*(f"e{n}" for n in range(20)))
+
+        async def throttled(*_: Event) -> bool:
+            if not relieved.is_set():
+                raise Retry(Later.SINK_THROTTLED, "429")
+            return True
+
+        async with d.working(throttled, probe=throttled):
+            await until(lambda: d.count(PAUSED) == 1)
+            await asyncio.sleep(4)
+            assert 19 == d.broker.ready(d.queue.name)
+            relieved.set()
+            await until(lambda: d.count(CONSUMED) == 20)
+        assert 0 == d.count(RETRIED, "sink_throttled")
+
+    run(story())
+
+
+def test_a_sink_that_throttles_now_and_then_is_not_down(desk: Callable[..., Desk]) -> None:
+    """As long as its probe gets through, one by one is tried again."""
 
     async def story() -> None:
         d = desk()
         d.publish("a")
 
-        async def throttled() -> None:
-            raise Retry(Later.SINK_THROTTLED, "429")
-
-        async def write(_: Event) -> bool:
-            if len(d.seen) == 1:
-                raise Retry(Later.SINK_THROTTLED, "429")
-            return True
-
-        async with d.working(write, probe=throttled):
+        async with d.working(failing(Retry(Later.SINK_THROTTLED, "429"))):
             await until(lambda: d.count(CONSUMED) == 1)
-        assert 0 == d.count(PAUSED)
+        assert (0, 1) == (d.count(PAUSED), d.count(RETRIED, "sink_throttled"))
 
     run(story())
