@@ -15,6 +15,8 @@ from consumers.verdicts import Reject
 
 # Headers that say where and why; `oncall dead` reads them and takes them off again for a replay.
 PREFIX = "x-dead-"
+# Headers of a death, ours and the broker's; an event that goes back begins a new life.
+DEATH = (PREFIX, "x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 LONGEST_ID = 255  # bytes that an AMQP message id can hold
 
 
@@ -27,7 +29,7 @@ class DeadLetters:
     async def send(self, key: str, properties: BasicProperties, body: bytes, attempts: int, why: Reject) -> None:
         """Publish one dead letter. Raises Retry when the broker does not confirm it."""
         headers = {
-            **{name: value for name, value in (properties.headers or {}).items() if not name.startswith("x-d")},
+            **{name: value for name, value in (properties.headers or {}).items() if not name.startswith(DEATH)},
             f"{PREFIX}reason": why.reason.value,
             f"{PREFIX}detail": why.detail[:1000],
             f"{PREFIX}attempts": attempts,

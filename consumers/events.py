@@ -162,11 +162,11 @@ def _wrong(raws: Mapping[str, Raw], shape: type[Struct]) -> Iterator[tuple[str, 
             msgspec.json.decode(raws[name], type=field.type, dec_hook=_own_type)
         except (msgspec.DecodeError, RecursionError) as error:
             expected = str(error).replace(_NOT_BLANK, "that is not blank")
-            yield name, f"{name} is {_shortened(raws[name])}: {expected[0].lower()}{expected[1:]}"
+            yield name, f"{name} is {shortened(bytes(raws[name]).decode())}: {expected[0].lower()}{expected[1:]}"
 
 
-def _shortened(raw: Raw) -> str:
-    text = bytes(raw).decode()
+def shortened(text: str) -> str:
+    """As much of a value as a person needs."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 

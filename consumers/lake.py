@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from msgspec import Meta, Struct, inspect
 
 from consumers import paths
-from consumers.events import Event, data_as, raws_of
+from consumers.events import Event, data_as, raws_of, shortened
 from consumers.sinks import Blobs
 from consumers.verdicts import Later, Retry
 
@@ -128,7 +128,8 @@ def handler(blobs: Blobs) -> Handler:
     async def write_row(event: Event) -> bool:
         table = TABLES.get(event.type)
         if table is None:
-            raise Retry(Later.UNKNOWN_TYPE, f"{event.type!r} has no table: the lake knows {', '.join(TABLES)}")
+            known = ", ".join(TABLES)
+            raise Retry(Later.UNKNOWN_TYPE, f"{shortened(event.type)!r} has no table: the lake knows {known}")
         return await blobs.create(path_of(event, table), encode(row(event, table), table), event.body_hash)
 
     return write_row

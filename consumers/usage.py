@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from catalog import CATALOG
 from consumers import paths
-from consumers.events import Event, data_as
+from consumers.events import Event, data_as, shortened
 from consumers.sinks import Documents
 from consumers.verdicts import Later, Retry
 
@@ -32,7 +32,7 @@ def document(event: Event) -> dict[str, Any]:
     Raises Reject(WRONG_TYPE) naming the fields, Retry(UNKNOWN_TYPE) for an event that is no inference.
     """
     if event.type not in KNOWN:
-        raise Retry(Later.UNKNOWN_TYPE, f"{event.type!r} is no inference: usage knows {', '.join(KNOWN)}")
+        raise Retry(Later.UNKNOWN_TYPE, f"{shortened(event.type)!r} is no inference: usage knows {', '.join(KNOWN)}")
     used = data_as(event, Inference)
     optional = {"opportunityId": used.opportunity_id, "inferenceMs": used.inference_ms}
     return {

@@ -13,7 +13,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from catalog.kinds import Queue
-from consumers.dead import PREFIX, identity
+from consumers.dead import DEATH, PREFIX, identity
 from consumers.verdicts import Never
 from oncall.endpoints import Endpoints
 from oncall.http import Management
@@ -25,9 +25,6 @@ GIVEN_UP_SENTENCE = "every try ended without a verdict or with another try; the 
 RUNBOOK = "runbooks/replay-dead-letters.md"
 
 RETURNED_WITHIN = 5.0  # seconds
-
-# Headers of a death; an event that goes back begins a new life.
-DEATH = (PREFIX, "x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
 
 
 @dataclass(frozen=True)

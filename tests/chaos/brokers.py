@@ -14,6 +14,7 @@ from consumers.amqp import HEARTBEAT
 from tests.brokers import eventually
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, at_most, exactly, fates, none
+from tests.chaos.jobs import run_of
 from tests.chaos.world import COLLECTORS, SERVICES, Scene, World
 
 BACK_WITHIN = 5.0  # seconds after the broker answers again
@@ -76,7 +77,8 @@ def frozen(lab: Lab, world: World) -> Row:
             finally:
                 os.kill(pid, signal.SIGCONT)
             slowest = max(slowest, _writing(scene))
-            unnoticed += len(_collected(scene) - _cut_off(scene, began))
+            how = "heartbeat" if seconds > NOTICED_WITHIN else ""  # the broker may be the first to find out, too
+            unnoticed += len(_collected(scene) - _cut_off(scene, began, how))
         with world.wire.toxic("timeout", timeout=0):
             began = datetime.now(UTC)
             eventually(lambda: _cut_off(scene, began) >= _collected(scene), 2 * NOTICED_WITHIN)
@@ -100,10 +102,11 @@ def _collected(scene: Scene) -> set[str]:
     return {queue.name for queue in scene.world.catalog.queues if queue.service in COLLECTORS}
 
 
-def _cut_off(scene: Scene, since: datetime) -> set[str]:
-    """The queues whose worker has given its connection up since then."""
+def _cut_off(scene: Scene, since: datetime, how: str = "") -> set[str]:
+    """The queues whose worker has given its connection up since then, for a reason that has this word."""
     told = [line for name in COLLECTORS for line in scene.logged(name) if line.get("message") == "not consuming"]
-    return {line["queue"] for line in told if datetime.fromisoformat(line["time"]) > since}
+    late = [line for line in told if datetime.fromisoformat(line["time"]) > since]
+    return {line["queue"] for line in late if how in line["detail"]}
 
 
 def _writing(scene: Scene) -> float:
@@ -127,7 +130,8 @@ def alarmed(lab: Lab, world: World) -> Row:
     with world.scene() as scene:
         messages = world.take(count)
         entries = sum(len(message.becomes) for message in messages)
-        scene.preload([*messages, world.trigger()])
+        trigger = world.trigger()
+        scene.preload([*messages, trigger])
         world.stand.rabbitmqctl("set_vm_memory_high_watermark", "0")
         began = time.monotonic()
         try:
@@ -137,7 +141,7 @@ def alarmed(lab: Lab, world: World) -> Row:
                 eventually(lambda: _written(scene) >= entries, 180)
             drained, written = time.monotonic() - began, _written(scene)
             time.sleep(max(0.0, seconds - drained))
-            early = len(world.heard())
+            early, run = len(world.heard()), run_of(scene, trigger)
         finally:
             world.stand.rabbitmqctl("set_vm_memory_high_watermark", "0.6")
         scene.settle()
@@ -146,6 +150,7 @@ def alarmed(lab: Lab, world: World) -> Row:
             f"{count:,} events and a run, alarm for {max(seconds, drained):.0f} s, all written after {drained:.0f} s",
             [
                 *fates(scene.account()),
+                exactly("runs ended while alarmed", 1, bool(run and run.ended_at)),
                 none("outcomes while alarmed", early),
                 exactly("written while alarmed", entries, written),
             ],

@@ -35,8 +35,9 @@ def at_least(name: str, limit: float, value: float, unit: str) -> Figure:
 
 
 def fates(found: Account, dead: int = 0) -> list[Figure]:
-    """The four fates, and as many dead letters as there must be."""
+    """That all was confirmed; the four fates, and as many dead letters as there must be."""
     return [
+        none("unconfirmed", found.sent - found.confirmed),
         *(none(fate, len(getattr(found, fate))) for fate in ("lost", "duplicated", "unexpected", "altered")),
         exactly("dead-lettered", dead, found.buried),
     ]

@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from consumers import lake
@@ -24,7 +24,7 @@ from proof.plan import Message
 from proof.portfolio import encode, events
 from tests.brokers import eventually
 from tests.chaos.campaign import Lab
-from tests.chaos.figures import Figure, Row, at_most, exactly, fates, none
+from tests.chaos.figures import Figure, Row, at_least, at_most, exactly, fates, none
 from tests.chaos.odd import DIED
 from tests.chaos.world import BATCH, Scene, World
 from tests.cluster.publishing import FIRST
@@ -192,6 +192,24 @@ def _columns(event: Event) -> dict[str, Any]:
     return {name: data[name] for name in expect.COLUMNS[event.type] if data.get(name) is not None}
 
 
+def _at_once(answers: list[dict[str, Any]]) -> int:
+    """Triggers that a second worker took while the first one's run was going on, by the log's times."""
+    runs = {line["id"]: line for line in answers if line["verdict"] == "written"}
+    others = [line for line in answers if line["verdict"] == "duplicate" and line["id"] in runs]
+    return sum(
+        line["replica"] != runs[line["id"]]["replica"] and _ended(line) - _lasted(line) < _ended(runs[line["id"]])
+        for line in others
+    )
+
+
+def _ended(line: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(line["time"])
+
+
+def _lasted(line: dict[str, Any]) -> timedelta:
+    return timedelta(milliseconds=line["ms"])
+
+
 def twice(lab: Lab, world: World) -> Row:
     """13: two workers, each with the same trigger in hand at once; the trigger is published twice."""
     rounds, day = lab.of(20, 2), FIRST - timedelta(days=50)
@@ -199,11 +217,12 @@ def twice(lab: Lab, world: World) -> Row:
     with world.scene() as scene:
         for name in (f"{BATCH}.a", f"{BATCH}.b"):
             scene.start(name)
-        scene.consuming()
+        eventually(lambda: world.consumers(world.catalog.queue_of("batch").name) == 2, 30)
         triggers = [world.trigger(day) for _ in range(rounds)]
         scene.preload([trigger for trigger in triggers for _ in range(2)])
         scene.settle(300)
-        verdicts = Counter(line.get("verdict") for line in scene.logged(BATCH))
+        answers = [line for line in scene.logged(BATCH) if "verdict" in line]
+        verdicts = Counter(line["verdict"] for line in answers)
         scene.end_all()
         return Row(
             f"{rounds} triggers published twice, two workers",
@@ -211,6 +230,7 @@ def twice(lab: Lab, world: World) -> Row:
                 *fates(scene.account()),
                 exactly("runs", rounds, verdicts["written"]),
                 exactly("answered by the other's run", rounds, verdicts["duplicate"]),
+                at_least("in the hands of both at once", 1, _at_once(answers), "triggers"),
                 none("bad exits", scene.ended_alone),
             ],
         )

@@ -61,10 +61,11 @@ class Publishing(Stream):
 class Account:
     """One run in figures. Places name what is wrong; `dead` counts all new dead letters by queue and reason.
 
-    `attempted` counts publishes, `confirmed` messages, `written` entries in the sinks that are as they must be.
-    `recovered`: written, although the publisher never heard so.
+    `sent` counts messages, `attempted` publishes, `confirmed` messages, `written` entries in the sinks that are as they
+    must be. `recovered`: written, although the publisher never heard so.
     """
 
+    sent: int
     attempted: int
     confirmed: int
     written: int
@@ -96,17 +97,19 @@ class Account:
 
 @dataclass(frozen=True)
 class Published:
-    """What a run published; `unsure` are messages of which no attempt was confirmed."""
+    """What a run published; `unsure` are messages of which no attempt was confirmed, `sent` is how many it had."""
 
     confirmed: Sequence[Message]
     unsure: Sequence[Message] = ()
     attempts: int = 0
+    sent: int = 0
 
     @classmethod
     def by(cls, stream: Publishing) -> Published:
         unsure = set(stream.unconfirmed)
         sent = [message for message in stream._stream if message.identity in unsure]
-        return cls([publication.message for publication in stream.confirmed], sent, stream.attempts)
+        confirmed = [publication.message for publication in stream.confirmed]
+        return cls(confirmed, sent, stream.attempts, len(stream._stream))
 
     def plan(self, catalog: Catalog, found: Seen) -> Plan:
         """Everything that must be there; of what nobody knows, all that is."""
@@ -133,6 +136,7 @@ def account(
     ]
     ledgers.append(_outcomes(plan, heard))
     return Account(
+        sent=published.sent,
         attempted=published.attempts,
         confirmed=len(published.confirmed),
         written=sum(ledger.equal for ledger in ledgers[: len(catalog.queues)]),

@@ -6,6 +6,7 @@ CHAOS_DIES=PLACE: it dies right after PLACE of a run is behind it. CHAOS_PATIENC
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import inspect
 import os
@@ -79,8 +80,9 @@ def dies_after(place: str) -> None:
         os._exit(DIED)
 
     def called(*arguments: Any, **named: Any) -> Any:
-        work(*arguments, **named)
-        os._exit(DIED)
+        answer = work(*arguments, **named)
+        asyncio.get_running_loop().call_later(0.2, os._exit, DIED)  # when it has left the process
+        return answer
 
     setattr(owner, name, awaited if inspect.iscoroutinefunction(work) else called)
 

@@ -23,7 +23,7 @@ BACK_WITHIN = 10.0
 
 def down(lab: Lab, world: World) -> Row:
     """2: the lake is down all the while; Cosmos flaps, and then is down for longer than an event may be in hand."""
-    flaps, usage = lab.of(12), world.catalog.queue_of("usage")
+    flaps, usage, back = lab.of(12), world.catalog.queue_of("usage"), 0.0
     away = max(600.0 * lab.scale, flaps * (UP + AWAY) + 3 * PATIENCE + 30)
     queues = [queue for queue in world.catalog.queues if queue.service in COLLECTORS]
     with world.scene() as scene:
@@ -36,7 +36,7 @@ def down(lab: Lab, world: World) -> Row:
             time.sleep(UP)
             world.cosmos.weather = Weather(down=True)
             time.sleep(AWAY)
-            back = _back(scene, usage)
+            back = max(back, _back(scene, usage))
         back = max(back, _outlasted(scene, usage))
         time.sleep(max(0.0, began + away - time.monotonic()))
         back = max(back, _back(scene, *world.catalog.queues_of("logging")))
@@ -90,13 +90,20 @@ def _back(scene: Scene, *queues: Queue) -> float:
 
 
 def _first_write(scene: Scene, queue: Queue, since: datetime) -> float:
-    def written() -> list[datetime]:
-        told = [line for line in scene.logged(queue.service) if line.get("queue") == queue.name]
-        times = [datetime.fromisoformat(line["time"]) for line in told if line.get("verdict") == "written"]
-        return [moment for moment in times if moment > since]
+    """Seconds from then until the last of the replicas has written something from the queue."""
 
-    found: list[datetime] = eventually(written, 60)
-    return (min(found) - since).total_seconds()
+    def written() -> dict[str, datetime]:
+        told = [line for line in scene.logged(queue.service) if line.get("queue") == queue.name]
+        times = [(line["replica"], datetime.fromisoformat(line["time"])) for line in told if _is_write(line)]
+        found = {replica: moment for replica, moment in reversed(times) if moment > since}
+        return found if len(found) == REPLICAS else {}
+
+    found: dict[str, datetime] = eventually(written, 60)
+    return (max(found.values()) - since).total_seconds()
+
+
+def _is_write(line: dict[str, str]) -> bool:
+    return line.get("verdict") == "written"
 
 
 def _redelivered(scene: Scene, queue: Queue) -> int:

@@ -33,6 +33,7 @@ def kills(lab: Lab, world: World) -> Row:
     """1: everything at once, at random moments of the publishing."""
     events, broker, killed = lab.of(100_000), lab.of(20), lab.of(50, 3)
     closed, resets = lab.of(200, 4), lab.of(20)
+    closings: list[bool] = []
     with world.scene() as scene:
         world.lake.weather, world.cosmos.weather = LOSSY, LOSSY
         for service in SERVICES:
@@ -41,7 +42,7 @@ def kills(lab: Lab, world: World) -> Row:
         disturbances: list[Callable[[], None]] = [
             *[lambda: world.stand.restart_broker(signal.SIGKILL)] * broker,
             *[lambda name=SERVICES[n % 3]: _killed(scene, name) for n in range(killed)],  # type: ignore[misc]
-            *[lambda: _close_one(scene)] * closed,
+            *[lambda: closings.append(_close_one(scene))] * closed,
             *[world.wire.reset] * resets,
         ]
         scene.chance.shuffle(disturbances)
@@ -55,14 +56,16 @@ def kills(lab: Lab, world: World) -> Row:
         found = scene.account()
         faulty = sum(proxy.seen["unavailable"] + proxy.seen["lost"] for proxy in (world.lake, world.cosmos))
         size = (
-            f"{events:,} events, {broker} broker kills, {killed} consumer kills, {closed} closes, {resets} resets,"
-            f" {faulty} sink calls spoilt"
+            f"{events:,} events, {broker} broker kills, {killed} consumer kills, {sum(closings)} closes,"
+            f" {resets} resets, {faulty} sink calls spoilt"
         )
         return Row(
             size,
             [
                 *fates(found),
                 none("ended by themselves", scene.ended_alone),
+                at_least("sink calls spoilt", 0.03 * events, faulty, "calls"),
+                at_least("connections closed", closed / 2, sum(closings), "times"),
                 at_most("largest RSS", 130, max(rss.values()), "MB"),
                 at_most("settled after the last event", SETTLED_WITHIN, took),
             ],
@@ -74,12 +77,14 @@ def _killed(scene: Scene, name: str) -> None:
     scene.start(name)
 
 
-def _close_one(scene: Scene) -> None:
-    """As an operator would, by the management API; a broker that is just coming back lists none."""
+def _close_one(scene: Scene) -> bool:
+    """As an operator would, by the management API; whether there was one: a broker that is coming back lists none."""
     with suppress(Refused, requests.RequestException):
         if connections := scene.stand.api.get("connections"):
             name = scene.chance.choice(connections)["name"]
             scene.stand.api.delete(f"connections/{quote(name, safe='')}")
+            return True
+    return False
 
 
 def _until_confirmed(stream: Publishing, count: int) -> None:
@@ -107,7 +112,15 @@ def throttled(lab: Lab, world: World) -> Row:
             f"{2 * rounds} x {count:,} events in turn, {world.cosmos.seen['throttled'] - throttles:,} throttled writes,"
             f" medians of {rounds}: {plain:.0f}/s and {slowed:.0f}/s"
         )
-        return Row(size, [*fates(scene.account()), at_least("rate while throttled", 60, 100 * slowed / plain, "%")])
+        throttled = world.cosmos.seen["throttled"] - throttles
+        return Row(
+            size,
+            [
+                *fates(scene.account()),
+                at_least("writes throttled", THROTTLED * count, throttled, "writes"),
+                at_least("rate while throttled", 60, 100 * slowed / plain, "%"),
+            ],
+        )
 
 
 def _verdicts(scene: Scene, service: str) -> list[dict[str, str]]:

@@ -222,6 +222,7 @@ class Scene:
             [message for part in parts for message in part.confirmed] + list(more),
             [message for part in parts for message in part.unsure],
             sum(part.attempts for part in parts) + len(more),
+            sum(part.sent for part in parts) + len(more),
         )
         sinks = self.stand.sinks
         found = account(self.world.catalog, published, sinks.lake, self.before, sinks.look(), self.world.heard())

@@ -68,6 +68,23 @@ DEFENCES = (
         quick=True,
     ),
     Defence(
+        name="acknowledgement only after the write",
+        without="a process that ends in the middle of a write has lost its event",
+        file="consumers/worker.py",
+        old="            verdict = await self._judge.verdict(delivery)\n            while",
+        new="            self._answer(delivery, delivery.channel.basic_ack)\n"
+        "            verdict = await self._judge.verdict(delivery)\n            while",
+        test="tests/consumers/test_worker.py::test_an_event_is_acknowledged_only_after_its_write[4.3]",
+    ),
+    Defence(
+        name="a return belongs to its own publish",
+        without="of two dead letters with one id the one that no queue took counts as taken",
+        file="consumers/publish.py",
+        old="if sent.what == what and not sent.returned:",
+        new="if sent.what[2] == what[2] and not sent.returned:",
+        test="tests/consumers/test_publish.py::test_what_no_queue_takes_is_refused_and_nothing_else[4.3]",
+    ),
+    Defence(
         name="acknowledgement on the channel that delivered, and no other",
         without="the tag of a lost connection acknowledges an event that was never written",
         file="consumers/worker.py",
