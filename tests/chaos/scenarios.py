@@ -25,5 +25,5 @@ SCENARIOS = (
     Scenario(13, "the same trigger twice, at once", jobs.twice),
     Scenario(14, "three nodes, one killed, then another", nodes.clustered, small=False),
     Scenario(15, "scaled and rolled under load", traffic.scaled, small=False, lane=REST),
-    Scenario(16, "memory over very many events", memory.flat, lane=REST),
+    Scenario(16, "memory over very many events", memory.flat, small=False, lane=REST),
 )
