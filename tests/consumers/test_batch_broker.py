@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from catalog import CATALOG, Queue
+from catalog.metrics import CONSUMED
 from consumers import batch
 from consumers.amqp import Broker
 from consumers.dead import DeadLetters
@@ -92,7 +93,8 @@ def test_fault_09_a_run_longer_than_the_acknowledgement_timeout_runs_once(
         await until(lambda: job.begun)
         await asyncio.sleep(3 * TIMEOUT.total_seconds())
         job.go.set()
-        await until(lambda: platform.outcomes and len(deliveries) > 1)
+        consumed = process.meters[CONSUMED].labels(queue.name)
+        await until(lambda: len(deliveries) > 1 and consumed._value.get() == 1)
         process.stopping.set()
         await asyncio.wait_for(working, 30)
         await publisher.close()
