@@ -22,7 +22,7 @@ SCENARIOS = (
     Scenario(10, "batch runs killed anywhere", jobs.killed, small=False),
     Scenario(11, "a job longer than the acknowledgement timeout", timeouts.outlasting, BOTH, small=False, lane=WAITING),
     Scenario(12, "redelivered after midnight", traffic.midnight),
-    Scenario(13, "the same trigger twice, at once", jobs.twice),
+    Scenario(13, "the same trigger twice, at once", jobs.twice, small=False),
     Scenario(14, "three nodes, one killed, then another", nodes.clustered, small=False),
     Scenario(15, "scaled and rolled under load", traffic.scaled, small=False, lane=REST),
     Scenario(16, "memory over very many events", memory.flat, small=False, lane=REST),
