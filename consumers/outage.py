@@ -61,7 +61,7 @@ class Outage:
     async def explains(self, failure: Retry) -> bool:
         """Whether an event failed because its sink is down; the first to find out begins the outage.
 
-        The sink is asked twice: of those that fail a request in twenty, a single answer would say it every minute.
+        The sink is asked twice: one that fails a request in twenty would be paused for by a single bad answer.
         """
         if failure.reason not in SUSPICIOUS:
             return False

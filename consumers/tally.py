@@ -24,7 +24,7 @@ class Tally:
 
     def ended(self, delivery: Delivery, verdict: bool | Reject | Retry, *, answered: bool) -> None:
         """Note a verdict; what the broker did not hear is counted when it comes again."""
-        if delivery.began:
+        if delivery.took:  # what is given back unhandled, or unfinished, took no time that means anything
             self._handling.observe(delivery.took)
         if not answered:
             pass

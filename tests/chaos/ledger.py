@@ -106,10 +106,10 @@ class Published:
 
     @classmethod
     def by(cls, stream: Publishing) -> Published:
-        unsure = set(stream.unconfirmed)
-        sent = [message for message in stream._stream if message.identity in unsure]
+        unconfirmed = set(stream.unconfirmed)
+        unsure = [message for message in stream._stream if message.identity in unconfirmed]
         confirmed = [publication.message for publication in stream.confirmed]
-        return cls(confirmed, sent, stream.attempts, len(stream._stream))
+        return cls(confirmed, unsure, stream.attempts, len(stream._stream))
 
     def plan(self, catalog: Catalog, found: Seen) -> Plan:
         """Everything that must be there; of what nobody knows, all that is."""

@@ -153,14 +153,14 @@ def test_a_rejected_event_is_a_dead_letter_with_its_reason(desk: Callable[..., D
 
     async def story() -> None:
         d = desk()
-        d.publish("a", headers={"traceparent": "00-1"})
+        d.publish("a", headers={"traceparent": "00-1", "x-datadog-trace-id": "7"})
 
         async with d.working(failing(Reject(Never.WRONG_TYPE, "riskScore is 'high', expected a number"))):
             await until(lambda: d.broker.ready(d.queue.dead) == 1)
         headers, body = d.broker.take(d.queue.dead)[0]
 
         assert body_of("risk.evaluated", id="a") == body
-        assert "00-1" == headers["traceparent"]
+        assert ("00-1", "7") == (headers["traceparent"], headers["x-datadog-trace-id"])
         assert "wrong_type" == headers["x-dead-reason"]
         assert "riskScore is 'high', expected a number" == headers["x-dead-detail"]
         assert 1 == headers["x-dead-attempts"]

@@ -137,7 +137,7 @@ DEFENCES = (
     ),
     Defence(
         name="second probe before a pause",
-        without="one bad answer in twenty pauses a queue every other second",
+        without="one bad answer pauses a queue whose sink fails a request in twenty",
         file="consumers/outage.py",
         old="if not (self.lasts or await self._answers() or await self._answers()):",
         new="if not (self.lasts or await self._answers()):",
