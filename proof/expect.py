@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,8 +27,14 @@ def written(catalog: Catalog, queue: Queue, event: Envelope) -> Entry:
     return HANDLERS[queue.handler](catalog, event)
 
 
-def dead_letter(queue: Queue, identity: str, reason: str) -> Entry:
-    return Entry(f"{queue.dead}/{identity}", {"reason": reason})
+def dead_letter(queue: Queue, identity: str, reason: str, body: bytes) -> Entry:
+    """The letter that a refused event leaves behind, its bytes as they came."""
+    return Entry(letter_place(queue, (identity, hashlib.sha256(body).hexdigest())), {"reason": reason})
+
+
+def letter_place(queue: Queue, key: tuple[str, str]) -> str:
+    """The place of a letter by what makes it the same one: the event's id, and the sha256 of its body in hex."""
+    return "/".join((queue.dead, *key))
 
 
 def present(content: Content) -> dict[str, Any]:

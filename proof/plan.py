@@ -110,7 +110,7 @@ def _bad(catalog: Catalog, fault: Fault, happened: list[Envelope]) -> Iterator[M
         named = not isinstance(spoiled, bytes) and len(str(spoiled.get("id", "")).encode())
         identity = json.loads(body)["id"] if named and named <= LONGEST_ID else _hash(body)
         becomes = {
-            queue.name: expect.dead_letter(queue, identity, fault.reason.value)
+            queue.name: expect.dead_letter(queue, identity, fault.reason.value, body)
             if not fault.handlers or queue.handler in fault.handlers
             else expect.written(catalog, queue, json.loads(body))
             for queue in _bound(catalog, fault.key)

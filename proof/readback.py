@@ -121,9 +121,10 @@ def _own(document: dict[str, Any]) -> Content:
 
 
 def dead_letters(endpoints: Endpoints, queue: Queue) -> Found:
-    """The dead letters of a queue by event id, with their reason. None is acknowledged, so they stay where they are."""
+    """The dead letters of a queue, with their reason. None is acknowledged, so they stay where they are."""
     with channel(endpoints) as opened:
-        return {f"{queue.dead}/{letter.id}": {"reason": letter.reason} for letter in read(opened, queue, sys.maxsize)}
+        letters = read(opened, queue, sys.maxsize)
+        return {expect.letter_place(queue, one.key): {"reason": one.reason} for one in letters}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def _round(world: World, queue: Queue, name: str) -> list[Message]:
     chance = random.Random(f"{world.seed}/{name}")
     messages = world.take(GOOD, *KEYS)
     for message in world.take(chance.randint(1, 5), *KEYS):
-        letter = expect.dead_letter(queue, message.identity, GIVEN_UP)
+        letter = expect.dead_letter(queue, message.identity, GIVEN_UP, message.body)
         culprit = replace(message, kind=GIVEN_UP, becomes={queue.name: letter})
         messages.insert(chance.randrange(len(messages) + 1), culprit)
     return messages

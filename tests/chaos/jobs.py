@@ -144,6 +144,12 @@ def run_of(scene: Scene, trigger: Message) -> Run | None:
     return Ledger(scene.stand.endpoints).find(job.name, trigger.identity)
 
 
+def going_on(scene: Scene) -> list[Run]:
+    """The runs that have not ended."""
+    [job] = scene.world.catalog.jobs
+    return [run for run in Ledger(scene.stand.endpoints).newest(job.name, 1_000) if run.status == "running"]
+
+
 def filled(world: World, day: date, blobs: int) -> list[Event]:
     """So many evaluations of a day in the lake, written as the collector writes them."""
     models = [event for event in events(FIRST, world.seed) if event["type"] == "risk.evaluated"]

@@ -7,7 +7,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid5
 
 import pika
@@ -24,21 +24,38 @@ from oncall.command import parser_of
 from oncall.letters import Letter, read
 from proof import expect
 from proof.plan import Message, good
-from proof.portfolio import NAMESPACE, Envelope, encode
+from proof.portfolio import NAMESPACE, TRIGGER, Envelope, encode
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, exactly, fates, none
-from tests.chaos.world import COLLECTORS, RATE, Scene, World
-
-Spoilt = tuple[Never, bytes]
+from tests.chaos.world import RATE, SERVICES, Scene, World
 
 TRICKS = st.sampled_from(
     ["../", "..\\", "%2e%2e%2f", "%2F", "/", "\\", "\0", "..", "?", "#", "=2e", "==", "-", "CON", "aA", "ß", "é", " "]
 )
 HEALTH = list(HealthCheck)
-nonsense = st.none() | st.integers() | st.lists(st.integers(), max_size=2) | st.booleans()
-
+wrong = st.integers() | st.lists(st.integers(), max_size=2) | st.booleans()
+nonsense = st.none() | wrong
+not_a_number = st.text(max_size=9) | st.booleans() | st.lists(st.integers(), max_size=2)
+# One of each way that a key can go: into one queue each, and into two that judge the data differently.
+KEYS = ("risk.evaluated", "risk.prediction.generated", "llm.inference.completed", TRIGGER)
 
 Spoil = Callable[[Envelope, Any], bytes]
+
+
+class Spoiler(NamedTuple):
+    """A way to spoil an event, by one of many values; `data_of` is the handler that cannot take it, else nobody can."""
+
+    reason: Never
+    values: st.SearchStrategy[Any]
+    spoil: Spoil
+    data_of: str = ""
+
+
+class Spoilt(NamedTuple):
+    reason: Never
+    key: str
+    body: bytes
+    data_of: str = ""
 
 
 def _within(event: Envelope, end: int) -> bytes:
@@ -49,22 +66,40 @@ def _field(name: str) -> Spoil:
     return lambda event, wrong: encode({**event, name: wrong})
 
 
+def _without(event: Envelope, name: str) -> bytes:
+    return encode({key: value for key, value in event.items() if key != name})
+
+
+def _in_data(name: str) -> Spoil:
+    return lambda event, wrong: encode({**event, "data": {**event["data"], name: wrong}})
+
+
 def _data(event: Envelope, raw: str) -> bytes:
     return encode({**event, "data": {"x": "mark"}}).replace(b'"mark"', raw.encode())
 
 
-SPOILERS: tuple[tuple[Never, st.SearchStrategy[Any], Spoil], ...] = (
-    (Never.UNDECODABLE, st.binary(min_size=1, max_size=300), lambda _, noise: b"\xff" + noise),
-    (Never.UNDECODABLE, st.integers(0, 2**16), _within),
-    (Never.UNDECODABLE, st.integers(8, 40), lambda event, at: b"\xc3\x28".join(_halves(encode(event), at))),
-    (Never.UNDECODABLE, st.sampled_from(["NaN", "Infinity", "-Infinity"]), _data),
-    (Never.UNDECODABLE, st.integers(5_000, 50_000), lambda event, deep: _data(event, "[" * deep)),
-    (Never.NO_ID, st.sampled_from(["", " ", "\t\n", None]), _field("id")),
-    (Never.NO_ID, st.just("id"), lambda event, name: encode({k: v for k, v in event.items() if k != name})),
-    (Never.NO_TENANT, st.sampled_from(["", "  ", None]), _field("tenantId")),
-    (Never.WRONG_TYPE, nonsense.filter(lambda wrong: wrong is not None), _field("id")),
-    (Never.BAD_TIMESTAMP, nonsense | st.text(max_size=30), _field("timestamp")),
-    (Never.WRONG_TYPE, nonsense, _field("data")),
+SPOILERS = (
+    Spoiler(Never.UNDECODABLE, st.binary(min_size=1, max_size=300), lambda _, noise: b"\xff" + noise),
+    Spoiler(Never.UNDECODABLE, st.integers(0, 2**16), _within),
+    Spoiler(Never.UNDECODABLE, st.integers(8, 40), lambda event, at: b"\xc3\x28".join(_halves(encode(event), at))),
+    Spoiler(Never.UNDECODABLE, st.sampled_from(["NaN", "Infinity", "-Infinity"]), _data),
+    Spoiler(Never.UNDECODABLE, st.integers(5_000, 50_000), lambda event, deep: _data(event, "[" * deep)),
+    Spoiler(Never.NO_ID, st.sampled_from(["", " ", "\t\n", None]), _field("id")),
+    Spoiler(Never.NO_ID, st.just("id"), _without),
+    Spoiler(Never.NO_TYPE, st.sampled_from(["", "  ", None]), _field("type")),
+    Spoiler(Never.NO_TYPE, st.just("type"), _without),
+    Spoiler(Never.NO_TENANT, st.sampled_from(["", "  ", None]), _field("tenantId")),
+    Spoiler(Never.NO_TENANT, st.just("tenantId"), _without),
+    Spoiler(Never.BAD_TIMESTAMP, nonsense | st.text(max_size=30), _field("timestamp")),
+    Spoiler(Never.BAD_TIMESTAMP, st.just("timestamp"), _without),
+    *(Spoiler(Never.WRONG_TYPE, wrong, _field(name)) for name in ("id", "type", "tenantId", "metadata")),
+    *(Spoiler(Never.WRONG_TYPE, nonsense, _field(name)) for name in ("version", "source", "data")),
+    Spoiler(Never.WRONG_TYPE, st.sampled_from(["version", "source", "data"]), _without),
+    Spoiler(Never.WRONG_TYPE, not_a_number, _in_data("riskScore"), "lake"),
+    Spoiler(Never.WRONG_TYPE, not_a_number, _in_data("inferenceMs"), "usage"),
+    Spoiler(Never.WRONG_TYPE, nonsense, _in_data("modelId"), "usage"),
+    Spoiler(Never.WRONG_TYPE, nonsense, _in_data("job"), "batch"),
+    Spoiler(Never.UNKNOWN_JOB, st.text(max_size=20), _in_data("job"), "batch"),
 )
 
 
@@ -72,12 +107,18 @@ def _halves(body: bytes, at: int) -> tuple[bytes, bytes]:
     return body[:at], body[at:]
 
 
+def spoilers(catalog: Catalog, key: str) -> list[Spoiler]:
+    """Those that fit a key: data is spoilt only for a handler that it comes to."""
+    handlers = {queue.handler for queue in catalog.queues if key in queue.keys}
+    return [one for one in SPOILERS if not one.data_of or one.data_of in handlers]
+
+
 @st.composite
-def malformed(draw: st.DrawFn, models: Sequence[Envelope], names: Iterator[str]) -> Spoilt:
+def malformed(draw: st.DrawFn, catalog: Catalog, models: Sequence[Envelope], names: Iterator[str]) -> Spoilt:
     """A body that must be refused, and for what; each with an id of its own wherever it has one."""
     event = {**draw(st.sampled_from(models)), "id": next(names)}
-    reason, strategy, spoil = draw(st.sampled_from(SPOILERS))
-    return reason, spoil(event, draw(strategy))
+    reason, values, spoil, data_of = draw(st.sampled_from(spoilers(catalog, event["type"])))
+    return Spoilt(reason, event["type"], spoil(event, draw(values)), data_of)
 
 
 def drawn(strategy: st.SearchStrategy[Any], count: int, number: int) -> list[Any]:
@@ -95,15 +136,16 @@ def drawn(strategy: st.SearchStrategy[Any], count: int, number: int) -> list[Any
     return list(found)[:count]
 
 
-def generated(models: Sequence[Envelope], count: int, number: int) -> list[Spoilt]:
+def generated(catalog: Catalog, models: Sequence[Envelope], count: int, number: int) -> list[Spoilt]:
     """Bodies of all kinds; one in two thousand has ten megabytes."""
+    padding = {"padding": "x" * (10 * MAX_BODY)}
     huge = [
-        {**models[0], "id": f"huge-{number}-{place}", "data": {"padding": "x" * (10 * MAX_BODY)}}
-        for place in range(0, count, 2_000)
+        {**models[place % len(models)], "id": f"huge-{number}-{place}", "data": padding}
+        for place in range(len(range(0, count, 2_000)))
     ]
     names = (str(uuid5(NAMESPACE, f"malformed/{number}/{place}")) for place in itertools.count())
-    spoilt = drawn(malformed(models, names), count - len(huge), number)
-    return [*spoilt, *((Never.TOO_LARGE, encode(event)) for event in huge)]
+    spoilt = drawn(malformed(catalog, models, names), count - len(huge), number)
+    return [*spoilt, *(Spoilt(Never.TOO_LARGE, event["type"], encode(event)) for event in huge)]
 
 
 def tricked(catalog: Catalog, models: Sequence[Envelope], count: int, number: int) -> Iterator[Message]:
@@ -116,26 +158,24 @@ def tricked(catalog: Catalog, models: Sequence[Envelope], count: int, number: in
 def refused(lab: Lab, world: World) -> Row:
     """4: malformed bodies between good events, some with tricky ids; then a dead letter is corrected and replayed."""
     count, beside = lab.of(10_000), lab.of(10_000, 300)
-    keys = ("llm.inference.completed", "risk.prediction.generated")  # each with one queue of its own
-    queues = {key: next(queue for queue in world.catalog.queues if key in queue.keys) for key in keys}
     with world.scene() as scene:
-        models = [json.loads(message.body) for message in world.take(40, *keys)]
-        bad = [
-            _bad(queues[key], key, body, reason)
-            for number, (reason, body) in enumerate(generated(models, count, world.seed))
-            for key in [keys[number % 2]]
-        ]
+        models = [json.loads(message.body) for message in world.take(60, *KEYS)]
+        triggers = [json.loads(world.trigger().body) for _ in range(20)]
+        bad = [_bad(world.catalog, spoilt) for spoilt in generated(world.catalog, models + triggers, count, world.seed)]
+        letters = sum(_is_letter(entry) for message in bad for entry in message.becomes.values())
         tricky = list(tricked(world.catalog, models, count // 20, world.seed))
         messages = [*world.take(beside), *tricky, *bad]
         scene.chance.shuffle(messages)
-        for service in COLLECTORS:
+        for service in SERVICES:
             scene.start(service)
-        wrong, right = _spoilt_once(world, models, keys[0])
+        usage = world.catalog.queue_of("usage")
+        wrong, right = _spoilt_once(world, models)
         corrected = scene.publish([wrong, wrong])
         scene.publish(messages, RATE)
         scene.settle(300)
-        letters = [letter for key in keys for letter in _letters(scene, queues[key]) if letter.id != wrong.identity]
-        replayed = _replayed(scene, queues[keys[0]], right)
+        found_letters = [one for queue in world.catalog.queues for one in _letters(scene, queue)]
+        first_tries = Counter(letter.attempts for letter in found_letters if letter.id != wrong.identity)
+        replayed = _replayed(scene, usage, right)
         scene.settle()
         scene.end_all()
         scene.streams.remove(corrected)  # what was refused there is no letter any more
@@ -144,21 +184,35 @@ def refused(lab: Lab, world: World) -> Row:
             world.stand.api.delete(f"queues/%2F/{queue.dead}/contents")
         reasons = Counter(message.kind for message in bad)
         told = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items()))
+        places = {entry.place for message in bad for entry in message.becomes.values() if _is_letter(entry)}
         return Row(
             f"{len(bad):,} malformed ({told}), {beside:,} good, {len(tricky):,} with tricky ids",
             [
-                *fates(found, dead=len({entry.place for message in bad for entry in message.becomes.values()})),
-                exactly("letters", len(bad), len(letters)),
-                exactly("after one delivery", len(bad), Counter(letter.attempts for letter in letters)[1]),
+                *fates(found, dead=len(places)),
+                exactly("letters", letters, first_tries.total()),
+                exactly("after one delivery", letters, first_tries[1]),
                 exactly("corrected and replayed", 1, replayed),
                 none("ended by themselves", scene.ended_alone),
             ],
         )
 
 
-def _bad(queue: Queue, key: str, body: bytes, reason: Never) -> Message:
+def _bad(catalog: Catalog, spoilt: Spoilt) -> Message:
+    """What must become of it: a dead letter in each queue that it comes to, unless only one handler looks closely."""
+    reason, key, body, data_of = spoilt
     identity = _id(body)
-    return Message(reason.value, identity, key, body, {queue.name: expect.dead_letter(queue, identity, reason.value)})
+    becomes = {
+        queue.name: expect.written(catalog, queue, json.loads(body))
+        if data_of and queue.handler != data_of
+        else expect.dead_letter(queue, identity, reason.value, body)
+        for queue in catalog.queues
+        if key in queue.keys
+    }
+    return Message(reason.value, identity, key, body, becomes)
+
+
+def _is_letter(entry: expect.Entry) -> bool:
+    return "reason" in entry.content
 
 
 def _id(body: bytes) -> str:
@@ -173,14 +227,17 @@ def _letters(scene: Scene, queue: Queue) -> list[Letter]:
     """The letters that this scene made, read and left where they are."""
     known = scene.before.dead[queue.name]
     with channel(scene.stand.endpoints) as opened:
-        return [letter for letter in read(opened, queue, 1_000_000) if f"{queue.dead}/{letter.id}" not in known]
+        return [
+            letter for letter in read(opened, queue, 1_000_000) if expect.letter_place(queue, letter.key) not in known
+        ]
 
 
-def _spoilt_once(world: World, models: Sequence[Envelope], key: str) -> tuple[Message, Message]:
-    """An event that is refused, and the same one as it should have been."""
+def _spoilt_once(world: World, models: Sequence[Envelope]) -> tuple[Message, Message]:
+    """An event of `usage` that is refused, and the same one as it should have been."""
+    key = "llm.inference.completed"
     right = {**next(event for event in models if event["type"] == key), "id": f"corrected-{world.seed}"}
     body = encode({**right, "timestamp": "yesterday"})
-    return _bad(world.catalog.queue_of("usage"), key, body, Never.BAD_TIMESTAMP), good(world.catalog, right)
+    return _bad(world.catalog, Spoilt(Never.BAD_TIMESTAMP, key, body)), good(world.catalog, right)
 
 
 def _replayed(scene: Scene, queue: Queue, right: Message) -> int:

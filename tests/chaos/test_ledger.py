@@ -120,9 +120,9 @@ def test_dead_letters_are_counted_by_reason_and_one_that_nobody_planned_is_unexp
 
 
 def test_a_planned_dead_letter_has_to_be_there_for_its_reason() -> None:
-    """With another reason it is altered."""
+    """With another reason it is altered; with another body it is another letter."""
     queue = CATALOG.queue_of("lake")
-    entry = expect.dead_letter(queue, "bad-1", "no_id")
+    entry = expect.dead_letter(queue, "bad-1", "no_id", b"sent")
     bad = replace(SURE[0], kind="no_id", identity="bad-1", becomes={queue.name: entry})
     sinks = Sinks(SURE)
     assert 1 == len(sinks.count(Published([*SURE, bad])).lost)
@@ -132,6 +132,10 @@ def test_a_planned_dead_letter_has_to_be_there_for_its_reason() -> None:
 
     sinks.dead[queue.name][entry.place] = {"reason": "no_tenant"}
     assert 1 == len(sinks.count(Published([*SURE, bad])).altered)
+
+    cut = expect.dead_letter(queue, "bad-1", "no_id", b"cut")
+    sinks.dead[queue.name] = {cut.place: cut.content}
+    assert 1 == len(sinks.count(Published([*SURE, bad])).lost)
 
 
 def test_a_run_whose_outcome_nobody_heard_is_a_loss() -> None:

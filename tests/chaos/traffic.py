@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import requests
 
@@ -16,15 +16,17 @@ from infra.broker_api import Refused
 from infra.topology import user_of
 from tests.brokers import eventually
 from tests.chaos.campaign import Lab
-from tests.chaos.figures import Row, at_least, at_most, fates, none
+from tests.chaos.figures import Row, at_least, at_most, exactly, fates, none
+from tests.chaos.jobs import filled, going_on, snapshots_of
 from tests.chaos.ledger import Publishing
 from tests.chaos.proxy import Weather
-from tests.chaos.world import COLLECTORS, SERVICES, Scene, World, message_of
+from tests.chaos.world import BATCH, COLLECTORS, SERVICES, Scene, World, message_of
+from tests.cluster.publishing import FIRST
 
 USAGE_ONLY = ("llm.inference.completed", "embedding.generated")
 LOSSY = Weather(unavailable=0.05, lost=0.01)
 SETTLED_WITHIN = 1_800.0  # seconds; 100,000 events come faster than two cores write them under all this
-EXIT_WITHIN = 10.0
+EXIT_WITHIN, BATCH_EXIT_WITHIN = 10.0, 30.0
 THROTTLED, RETRY_AFTER = 0.3, 50  # the share of writes, and what they are told to wait in ms
 MIDNIGHT = "2026-03-14T23:59:59.999Z"
 
@@ -132,30 +134,40 @@ def _verdicts(scene: Scene, service: str) -> list[dict[str, str]]:
 
 
 def terminated(lab: Lab, world: World) -> Row:
-    """9: SIGTERM to every collector while events flow; a return on purpose costs no try, so none may be seen twice."""
-    rounds, slowest = lab.of(20, 2), 0.0
+    """9: SIGTERM to every consumer at work; a return on purpose costs no try, so none may be seen a second time."""
+    rounds, blobs, day = lab.of(20, 2), lab.of(1_500, 700), FIRST - timedelta(days=200)
+    rows, exits, stopped, leases = filled(world, day, blobs), [dict[str, float]()], set[tuple[str, str]](), 0
     with world.scene() as scene:
-        stream = scene.publish(world.take(400 * rounds), 200)
+        scene.publish(world.take(400 * rounds), 200)
         for _ in range(rounds):
-            for service in COLLECTORS:
+            scene.preload([world.trigger(day)])
+            for service in SERVICES:
                 scene.start(service)
             scene.consuming()
             time.sleep(scene.chance.uniform(0.3, 1.0))
-            slowest = max(slowest, scene.end_all())
-        for service in COLLECTORS:
+            exits.append({name: scene.end(name, signal.SIGTERM) for name in list(scene.running)})
+            left = going_on(scene)
+            stopped |= {(run.trigger, str(run.checkpoint)) for run in left if run.checkpoint}
+            leases += sum(run.lease_until > datetime.now(UTC) for run in left)
+        for service in SERVICES:
             scene.start(service)
-        scene.settle()
-        slowest = max(slowest, scene.end_all())
-        lines = [line for service in COLLECTORS for line in _verdicts(scene, service)]
+        scene.settle(600)
+        exits.append({name: scene.end(name, signal.SIGTERM) for name in list(scene.running)})
+        lines = [line for service in SERVICES for line in _verdicts(scene, service)]
         again = sum(int(line["attempt"]) > 1 for line in lines)
         returned = sum(line["verdict"] == "returned" for line in lines)
-        size = f"{rounds} rounds, {len(stream.confirmed):,} events, {returned} returned on purpose"
+        found, snapshots = scene.account(), snapshots_of(world, rows)
+        slowest = {name: max(seconds.get(name, 0.0) for seconds in exits) for name in SERVICES}
         return Row(
-            size,
+            f"{rounds} rounds, {found.confirmed:,} events, {rounds} of them runs, {returned} returned on purpose",
             [
-                *fates(scene.account()),
+                *fates(found),
                 none("redeliveries", again),
-                at_most("slowest exit", EXIT_WITHIN, slowest),
+                at_most("slowest exit", EXIT_WITHIN, max(slowest[name] for name in COLLECTORS)),
+                at_most("slowest exit with a run", BATCH_EXIT_WITHIN, slowest[BATCH]),
+                at_least("stopped at a checkpoint", rounds / 4, len(stopped), "times"),
+                none("leases left behind", leases),
+                exactly("snapshots as undisturbed", snapshots.planned, snapshots.equal),
                 none("bad exits", scene.ended_alone),
             ],
         )

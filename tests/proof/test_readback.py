@@ -15,6 +15,7 @@ import tools
 from catalog import CATALOG
 from consumers.sinks import PROBE
 from oncall.endpoints import Account, Endpoints, Login
+from proof import expect
 from proof.compare import Ledger, compare
 from proof.expect import present
 from proof.readback import Lake, dead_letters
@@ -122,7 +123,7 @@ def test_a_blob_that_is_no_single_row_is_found_out(ledger: Read, container: Cont
 
 @pytest.mark.broker
 def test_dead_letters_are_read_and_left_in_place(any_broker: LiveBroker) -> None:
-    """Reading gives every letter by its id with its reason, as often as one likes."""
+    """Reading gives every letter by its id with its reason and body, as often as one likes."""
     any_broker.prepare(CATALOG)
     queue = CATALOG.queue_of("usage")
     endpoints = Endpoints(
@@ -137,13 +138,20 @@ def test_dead_letters_are_read_and_left_in_place(any_broker: LiveBroker) -> None
     )
     channel = any_broker.channel()
     for identity, reason in [("a", "no_tenant"), ("b", "conflict"), ("a", "no_tenant")]:
-        body, headers = json.dumps({"id": identity}).encode(), {"x-dead-reason": reason}
-        channel.basic_publish(CATALOG.exchange.dead, queue.name, body, pika.BasicProperties(headers=headers))
+        headers = {"x-dead-reason": reason}
+        channel.basic_publish(CATALOG.exchange.dead, queue.name, _body(identity), pika.BasicProperties(headers=headers))
     channel.connection.close()
-    letters = {f"{queue.dead}/a": {"reason": "no_tenant"}, f"{queue.dead}/b": {"reason": "conflict"}}
+    sent = [
+        expect.dead_letter(queue, name, reason, _body(name)) for name, reason in (("a", "no_tenant"), ("b", "conflict"))
+    ]
+    letters = {entry.place: entry.content for entry in sent}
 
     for _ in range(25):  # more often than any default delivery limit
         eventually(lambda: 3 == any_broker.ready(queue.dead))
         assert letters == dead_letters(endpoints, queue)
 
     eventually(lambda: 3 == any_broker.ready(queue.dead))
+
+
+def _body(identity: str) -> bytes:
+    return json.dumps({"id": identity}).encode()
