@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pika.exceptions import AMQPError
 
@@ -16,8 +16,10 @@ from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, at_most, exactly, fates, none
 from tests.chaos.jobs import run_of
 from tests.chaos.world import COLLECTORS, SERVICES, Scene, World
+from tests.cluster.publishing import FIRST
 
 BACK_WITHIN = 5.0  # seconds after the broker answers again
+QUIET = FIRST - timedelta(days=300)  # a day without events, so that a run over it is soon over
 NOTICED_WITHIN = 3 * HEARTBEAT + 2.0  # seconds; two looks of the consumers, and the time to say so
 
 
@@ -25,20 +27,20 @@ def restarted(lab: Lab, world: World) -> Row:
     """7: the broker goes down by SIGKILL or SIGTERM and comes back on its data; then some events must go through."""
     restarts, slowest, idle = lab.of(100, 2), 0.0, 0
     with world.scene() as scene:
-        for service in COLLECTORS:
+        for service in SERVICES:
             scene.start(service)
         scene.consuming()
         for number in range(restarts):
             world.stand.restart_broker((signal.SIGKILL, signal.SIGTERM)[number % 2])
             slowest = max(slowest, _back(scene))
-            scene.preload(world.take(20))
+            scene.preload([*world.take(20), world.trigger(QUIET)])
             try:
                 scene.settle(30)
             except AssertionError:
                 idle += 1
         scene.end_all()
         return Row(
-            f"{restarts} restarts, 20 events after each",
+            f"{restarts} restarts, 20 events and a run after each",
             [
                 *fates(scene.account()),
                 none("connected but idle", idle),
@@ -66,7 +68,7 @@ def frozen(lab: Lab, world: World) -> Row:
     freezes = [30.0, 90.0] if lab.scale >= 0.1 else [30.0]
     unnoticed, slowest = 0, 0.0
     with world.scene() as scene:
-        for service in COLLECTORS:
+        for service in SERVICES:
             scene.start(service)
         scene.consuming()
         for seconds in freezes:
@@ -78,10 +80,10 @@ def frozen(lab: Lab, world: World) -> Row:
                 os.kill(pid, signal.SIGCONT)
             slowest = max(slowest, _writing(scene))
             how = "heartbeat" if seconds > NOTICED_WITHIN else ""  # the broker may be the first to find out, too
-            unnoticed += len(_collected(scene) - _cut_off(scene, began, how))
+            unnoticed += len(_queues(scene) - _cut_off(scene, began, how))
         with world.wire.toxic("timeout", timeout=0):
             began = datetime.now(UTC)
-            eventually(lambda: _cut_off(scene, began) >= _collected(scene), 2 * NOTICED_WITHIN)
+            eventually(lambda: _cut_off(scene, began) >= _queues(scene), 2 * NOTICED_WITHIN)
             half_open = (datetime.now(UTC) - began).total_seconds()
         slowest = max(slowest, _writing(scene))
         scene.settle()
@@ -98,27 +100,27 @@ def frozen(lab: Lab, world: World) -> Row:
         )
 
 
-def _collected(scene: Scene) -> set[str]:
-    return {queue.name for queue in scene.world.catalog.queues if queue.service in COLLECTORS}
+def _queues(scene: Scene) -> set[str]:
+    return {queue.name for queue in scene.world.catalog.queues}
 
 
 def _cut_off(scene: Scene, since: datetime, how: str = "") -> set[str]:
     """The queues whose worker has given its connection up since then, for a reason that has this word."""
-    told = [line for name in COLLECTORS for line in scene.logged(name) if line.get("message") == "not consuming"]
+    told = [line for name in SERVICES for line in scene.logged(name) if line.get("message") == "not consuming"]
     late = [line for line in told if datetime.fromisoformat(line["time"]) > since]
     return {line["queue"] for line in late if how in line["detail"]}
 
 
 def _writing(scene: Scene) -> float:
-    """Seconds from now until each collector's queue has written something that is published now, by the log's times."""
+    """Seconds from now until each queue has something written that is published now, by the log's times."""
     began = datetime.now(UTC)
-    scene.preload(scene.world.take(50))
+    scene.preload([*scene.world.take(50), scene.world.trigger(QUIET)])
 
     def first() -> dict[str, datetime]:
-        told = [line for name in COLLECTORS for line in scene.logged(name) if line.get("verdict") == "written"]
+        told = [line for name in SERVICES for line in scene.logged(name) if line.get("verdict") == "written"]
         times = [(line["queue"], datetime.fromisoformat(line["time"])) for line in told]
         found = {queue: moment for queue, moment in reversed(times) if moment > began}
-        return found if found.keys() >= _collected(scene) else {}
+        return found if found.keys() >= _queues(scene) else {}
 
     found: dict[str, datetime] = eventually(first, 60)
     return (max(found.values()) - began).total_seconds()

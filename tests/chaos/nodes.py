@@ -17,7 +17,7 @@ from tests.brokers import eventually
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, at_least, at_most, exactly, fates, none
 from tests.chaos.ledger import Publishing
-from tests.chaos.world import COLLECTORS, Scene, World
+from tests.chaos.world import COLLECTORS, SERVICES, Scene, World
 from tests.reliability.stand import ADMIN, PASSWORD, QUICK, Stand
 from tools import servers
 from tools.servers import LOOPBACK, BrokerPorts, Server, running
@@ -51,7 +51,7 @@ def clustered(lab: Lab, world: World) -> Row:
         eventually(lambda: all(_led(world, node) for node in nodes), 60)
         with world.scene() as scene:
             _lead(world, nodes[0])
-            for service in COLLECTORS:
+            for service in SERVICES:
                 scene.start(service)
             scene.consuming()
             deaths = [_killed(scene, ending, events, *pair) for pair in (nodes, nodes[::-1])]
@@ -85,7 +85,7 @@ class Death:
 def _killed(scene: Scene, ending: ExitStack, events: int, node: Node, other: Node) -> Death:
     """Kill a node under traffic and start it again; those who were connected to it are led to another."""
     world = scene.world
-    stream = Publishing(_over(world), world.catalog.exchange.name, world.take(events), RATE)
+    stream = Publishing(_over(world), world.catalog.exchange.name, world.mixed(events), RATE)
     scene.streams.append(stream)
     stream.start()
     time.sleep(2)

@@ -199,20 +199,20 @@ def midnight(lab: Lab, world: World) -> Row:
 
 
 def scaled(lab: Lab, world: World) -> Row:
-    """15: 1 -> 4 -> 1 replicas of both collectors under load, then each replaced by a new one."""
+    """15: 1 -> 4 -> 1 replicas of every service under load, then each replaced by a new one."""
     count = lab.of(30_000, 1_500)
     with world.scene() as scene:
-        for service in COLLECTORS:
+        for service in SERVICES:
             scene.start(service)
-        stream = scene.publish(world.take(count), 250)
+        stream = scene.publish(world.mixed(count), 250)
         for share, replicas in ((0.2, (1, 2, 3)), (0.5, ()), (0.75, (4,))):
             _until_confirmed(stream, int(share * count))
-            for service in COLLECTORS:
+            for service in SERVICES:
                 _replicas(scene, service, replicas)
-        scene.settle()
+        scene.settle(300)
         slowest = scene.end_all()
         return Row(
-            f"{count:,} events, 1 to 4 to 1 replicas, then rolled",
+            f"{count:,} events and runs, 1 to 4 to 1 replicas, then rolled",
             [
                 *fates(scene.account()),
                 none("bad exits", scene.ended_alone),
