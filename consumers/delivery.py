@@ -15,15 +15,15 @@ from consumers.events import Event
 from consumers.verdicts import Later, Reject, Retry
 
 # Reasons that are nobody's failure: the event goes back without counting as a try, where the broker can do that.
-NOT_A_TRY = (Later.STOPPING, Later.BUSY, Later.PAUSED)
+NOT_A_TRY = (Later.STOPPING, Later.BUSY, Later.FENCED, Later.PAUSED)
 
 
 @dataclass(eq=False)
 class Delivery:
     """A message on the channel that brought it; its tag means nothing on any other.
 
-    `alone` and `held` tell which defence is at work: handled with nothing beside it, kept while its sink was down.
-    `resting`: waits here for its next try, because the broker cannot delay one. `came` is the loop's time.
+    Which defence is at work: `alone` is handled with nothing beside it, `held` was kept while its sink was down,
+    `resting` waits here for its next try, because the broker cannot delay one. `came` is the loop's time.
     """
 
     channel: Channel
@@ -63,7 +63,7 @@ class Delivery:
         word, why = _in_words(verdict)
         if not answered:
             why = {**why, "unanswered": "its connection was lost, it is delivered again"}
-        defences = {name: True for name in ("alone", "held") if getattr(self, name)}
+        defences = {name: True for name in ("alone", "held", "resting") if getattr(self, name)}
         event = self.event
         log.line(
             "warning" if why else "info",

@@ -23,7 +23,7 @@ class LostLease(Retry):
 
     def __init__(self, run: Run) -> None:
         super().__init__(
-            Later.BUSY, f"{run.owner} lost the lease of run {run.trigger!r}: another worker goes on with it"
+            Later.FENCED, f"{run.owner} lost the lease of run {run.trigger!r}: another worker goes on with it"
         )
 
 

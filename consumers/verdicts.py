@@ -41,6 +41,7 @@ class Later(Reason):
     SINK_REFUSED = "sink_refused", "the sink refuses the request: credentials, or a missing container"
     UNKNOWN_TYPE = "unknown_type", "this version does not know the event type; a newer one may"
     BUSY = "busy", "another worker holds the run, or another event is handled alone first"
+    FENCED = "fenced", "another worker took the run over, and nothing of this one's is written any more"
     STOPPING = "stopping", "the process is ending"
     PAUSED = "paused", "the sink has been down for longer than an event may be held"
     UNEXPECTED = "unexpected", "the handler failed in a way nobody foresaw; the log has the traceback"

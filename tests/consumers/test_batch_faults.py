@@ -183,7 +183,7 @@ def test_a_worker_that_lost_its_lease_stops_without_side_effects(job: ScriptedJo
         await until(lambda: job.begun == 2)
         job.go.set()
 
-        with pytest.raises(Retry, match="busy: a lost the lease of run 'trigger-1'"):
+        with pytest.raises(Retry, match="fenced: a lost the lease of run 'trigger-1'"):
             await task
         assert await quick
         found = await platform.run_of(trigger())

@@ -170,7 +170,8 @@ def test_a_lease_that_has_run_out_is_taken_over_and_its_holder_is_fenced(story: 
             await slow.checkpoint({"day": 2})
         with pytest.raises(LostLease):
             await slow.end({}, "")
-        assert isinstance(slow.fault, LostLease)
+        assert slow.fault
+        assert Later.FENCED == slow.fault.reason
         assert quick.run == await two.see(two.a)
 
     story(tell)

@@ -460,12 +460,14 @@ def test_fault_06_every_failure_is_counted_from_zero(desk: Callable[..., Desk]) 
 
 
 def test_one_log_line_per_message_tells_its_story(desk: Callable[..., Desk], capfd: pytest.CaptureFixture[str]) -> None:
-    """Queue, key, id, tenant, attempt, verdict and milliseconds, and the reason where it failed."""
+    """Queue, key, id, tenant, attempt, verdict and milliseconds, and where it failed the reason and where it waits."""
     names: list[str] = []
+    waits_here = []
 
     async def story() -> None:
         d = desk()
         names.append(d.queue.name)
+        waits_here.append(not Capabilities.of(d.broker.version).delays_retries)
         d.publish("a")
         async with d.working(failing(Retry(Later.SINK_THROTTLED, "429"))):
             await until(lambda: d.count(CONSUMED) == 1)
@@ -477,5 +479,6 @@ def test_one_log_line_per_message_tells_its_story(desk: Callable[..., Desk], cap
     assert ("retried", "sink_throttled", "429", 1) == tuple(
         first[field] for field in ("verdict", "reason", "detail", "attempt")
     )
+    assert waits_here == [first.get("resting", False)]
     assert ("written", "a", names[0], 2) == tuple(second[field] for field in ("verdict", "id", "queue", "attempt"))
     assert {"time", "level", "key", "tenant", "ms"} <= set(second)
