@@ -12,35 +12,49 @@ import consumers
 
 FOLDER = Path(consumers.__file__).parent
 
-# What is answered by what comes after it, by file: a decision for each, made here too.
+# What is answered by what comes after it, by file and function: a decision for each, made here too.
 ANSWERED = {
-    "jobs/request.py": {"(OverflowError, TypeError, ValueError)"},  # raises below, in words for a person
-    "ledger.py": {"Changed", "Reject", "Retry", "LostLease"},  # another worker was first; what it wrote is read
-    "sinks/blob.py": {"AlreadyExistsError"},  # of a probe: another process asks the same
-    "sinks/cosmos.py": {
-        "CosmosResourceExistsError",  # reads what is there and compares
-        "CosmosResourceNotFoundError",  # of a probe: another process took it away
-        "(CosmosAccessConditionFailedError, CosmosResourceNotFoundError)",  # the same
+    "jobs/request.py": {"_day: (OverflowError, TypeError, ValueError)"},  # raises below, in words for a person
+    "ledger.py": {
+        "_begin: Reject",  # another worker was first; what it wrote is read
+        "_renew: LostLease",  # the lease has noted it, and every later write raises it
+        "note_published: Changed",  # another worker said so too
+        "release: Retry",  # a lease that cannot be given up runs out
     },
-    "waiting.py": {"TimeoutError"},  # the answer is that it did not happen
-    "worker.py": {"asyncio.CancelledError"},  # the event goes back to the broker
+    "sinks/blob.py": {"probe: AlreadyExistsError"},  # another process asks the same
+    "sinks/cosmos.py": {
+        "probe: CosmosResourceExistsError",  # the same
+        "probe: CosmosResourceNotFoundError",  # another process took it away
+    },
+    "waiting.py": {"happens: TimeoutError"},  # the answer is that it did not happen
+    "worker.py": {
+        "_settle: asyncio.CancelledError",  # the event goes back to the broker
+        "_finish: return_exceptions",  # of tasks that were cancelled; `_ended` logs what else they raise
+    },
 }
 
 
 def swallowed(source: str) -> set[str]:
-    """The exceptions that are caught, or hidden by `suppress`, and of which nothing is said there."""
-    nodes = list(ast.walk(ast.parse(source)))
-    caught = {
-        ast.unparse(node.type) if node.type else "everything"
-        for node in nodes
-        if isinstance(node, ast.ExceptHandler) and not any(_tells(inner, node) for inner in _within(node))
-    }
-    return caught | {
-        ast.unparse(argument)
-        for node in nodes
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress")
-        for argument in node.args
-    }
+    """`function: exception` of what is caught, hidden by `suppress` or gathered, and of which nothing is said."""
+    return {f"{function}: {what}" for function, node in _placed(ast.parse(source)) for what in _silent(node)}
+
+
+def _placed(node: ast.AST, function: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Every node below, with the function that it is in."""
+    for child in ast.iter_child_nodes(node):
+        yield function, child
+        named = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from _placed(child, child.name if named else function)
+
+
+def _silent(node: ast.AST) -> Iterator[str]:
+    """What this node makes disappear."""
+    if isinstance(node, ast.ExceptHandler) and not any(_tells(inner, node) for inner in _within(node)):
+        yield ast.unparse(node.type) if node.type else "everything"
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+        yield from map(ast.unparse, node.args)
+    if isinstance(node, ast.Expr) and "return_exceptions=True" in ast.unparse(node):  # nobody looks at what it returns
+        yield "return_exceptions"
 
 
 def _within(handler: ast.ExceptHandler) -> Iterator[ast.AST]:
@@ -87,8 +101,11 @@ def test_a_handler_that_swallows_is_found(handler: str) -> None:
     body = f"for one in many:\n    try:\n        work()\n    except ValueError:\n        {handler}\n"
     source = "def work():\n" + "".join(f"    {line}\n" for line in body.splitlines())
 
-    assert {"ValueError"} == swallowed(source)
-    assert {"OSError"} == swallowed("with suppress(OSError):\n    work()\n")
+    assert {"work: ValueError"} == swallowed(source)
+    assert {": OSError"} == swallowed("with suppress(OSError):\n    work()\n")
+    assert {"work: return_exceptions"} == swallowed(
+        "async def work():\n    await gather(one(), return_exceptions=True)\n"
+    )
     assert [3] == list(broad("try:\n    work()\nexcept:\n    raise\n"))
 
 
@@ -102,10 +119,11 @@ def test_a_handler_that_swallows_is_found(handler: str) -> None:
         "log.failure('no', error)",
         "found = None",
         "count += 1",
+        "found = await gather(one(), return_exceptions=True)",
     ],
 )
 def test_a_handler_that_tells_is_let_through(handler: str) -> None:
     """Raised, returned, logged, or kept for whoever looks next."""
-    source = f"def work():\n    count = 0\n    try:\n        do()\n    except ValueError as error:\n        {handler}\n"
+    work = f"count = 0\n    try:\n        do()\n    except ValueError as error:\n        {handler}"
 
-    assert set() == swallowed(source)
+    assert set() == swallowed(f"async def work():\n    {work}\n")

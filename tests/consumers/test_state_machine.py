@@ -161,7 +161,7 @@ class Machine(RuleBasedStateMachine):
                 assert all(len(channel.unacked) <= PREFETCH for channel in self.broker.channels)
 
     def teardown(self) -> None:
-        """With everything well again, every event is written and acknowledged, and none became a dead letter."""
+        """With everything well again, every event is written and acknowledged, once each."""
         if not hasattr(self, "broker"):
             return
         self.sink.unavailable = self.slow = False
@@ -175,7 +175,6 @@ class Machine(RuleBasedStateMachine):
         assert self.published == set(self.broker.acked)
         assert len(self.broker.acked) == len(self.published)
         assert len(self.published) == len(self.sink._blobs)
-        assert [] == self.broker.dead
 
 
 @pytest.fixture
