@@ -105,7 +105,10 @@ async def connect(broker: Broker, name: str) -> Link:
     AsyncioConnection(parameters, opened.set_result, refuse, close, custom_ioloop=loop)
     connection = await opened
     channel_open: asyncio.Future[Channel] = loop.create_future()
-    connection.channel(on_open_callback=channel_open.set_result)
+    try:
+        connection.channel(on_open_callback=channel_open.set_result)
+    except AMQPError as error:  # it ended before its turn in this loop came
+        raise lost.result() if lost.done() else LinkLost(explain(error, parameters)) from None
     await asyncio.wait([channel_open, lost], return_when=asyncio.FIRST_COMPLETED)
     if not channel_open.done():
         raise lost.result()

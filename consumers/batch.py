@@ -130,7 +130,7 @@ class Batch:
         kind, source = f"workflow.job.{run.status}", self.catalog.queue_of("batch").service
         body = envelope.encode(f"{run.trigger}:{run.status}", kind, at, source, data, correlation_id)
         await self.publisher.publish(self.catalog.exchange.name, kind, body, message_id=identity(body))
-        if run.published_at is None:  # here, and not where it ended: a worker may die in between
+        # counted here, and not where it ended: a worker may die in between
+        if run.published_at is None and await self.ledger.note_published(run):
             self.meters[JOB_RUNS].labels(run.job, run.status).inc()
             self.meters[JOB_DURATION].labels(run.job).observe((at - run.started_at).total_seconds())
-            await self.ledger.note_published(run)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import cache
+from itertools import accumulate
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -16,7 +17,12 @@ from msgspec.structs import fields
 from consumers.verdicts import Never, Reject
 
 MAX_BODY = 1024 * 1024  # bytes
+MAX_DEPTH = 100  # levels; what nests deeper may be readable here, and no longer where it is written or read again
 SHOWN = 60  # characters of a wrong value
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|\+00:00)")
 _NOT_BLANK = r"matching regex '\\S'"  # how the decoder says it
@@ -88,6 +94,8 @@ def decode(body: bytes) -> Event:
     """The event in a message body. Raises Reject; when several fields are wrong, its detail names them all."""
     if len(body) > MAX_BODY:
         raise Reject(Never.TOO_LARGE, f"the body has {len(body):,} bytes, at most {MAX_BODY:,} are taken")
+    if (depth := depth_of(body)) > MAX_DEPTH:
+        raise Reject(Never.UNDECODABLE, f"the body nests {depth:,} levels deep, at most {MAX_DEPTH} are taken")
     try:
         body.decode()  # what `Raw` skips is otherwise not checked
         envelope = _decoder(_Envelope)(body)
@@ -111,6 +119,15 @@ def decode(body: bytes) -> Event:
         correlation_id=metadata.correlationId,
         user_id=metadata.userId,
     )
+
+
+def depth_of(body: bytes) -> int:
+    """The most levels of arrays and objects that are open at once; exact where there could be too many."""
+    openings = body.count(b"[") + body.count(b"{")
+    if openings <= MAX_DEPTH:
+        return openings
+    brackets = _STRING.sub(b"", body).translate(None, delete=_NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def data_as(event: Event, shape: type[Shape]) -> Shape:

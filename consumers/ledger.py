@@ -81,12 +81,14 @@ class Ledger:
             return run
         return lease
 
-    async def note_published(self, run: Run) -> None:
-        """Write down that the outcome of an ended run is out; a second worker that says so too changes nothing."""
+    async def note_published(self, run: Run) -> bool:
+        """Write down that the outcome of an ended run is out; whether nobody had, so that one worker counts the run."""
         stored = await self._read(run.job, run.trigger)
         if stored and stored[0].published_at is None:
             with suppress(Changed):
                 await self.replace(msgspec.structs.replace(stored[0], published_at=self.clock()), stored[1])
+                return True
+        return False
 
     async def replace(self, run: Run, etag: str) -> str:
         """Write a run over the one with this tag; returns the new tag. Raises Changed or Retry."""

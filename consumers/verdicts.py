@@ -5,9 +5,10 @@ from typing import Self
 
 
 class Reason(Enum):
-    """Why an event was not written: a header of the dead letter, a metric label, a heading in the runbook.
+    """Why an event was not written: a metric label and a log field.
 
-    The values are stable; each carries the sentence that a person reads.
+    One that is for ever is a header of the dead letter and a heading in its runbook, too. The values are stable; each
+    carries the sentence that a person reads.
     """
 
     def __new__(cls, value: str, _sentence: str) -> Self:

@@ -1,4 +1,4 @@
-"""What an event must become in each queue's sink, said from the contract and not by asking the consumers' code."""
+"""What an event must become in each queue's sink, said from the contract: of the consumers only their paths."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 import time
@@ -43,35 +44,34 @@ def killed(lab: Lab, world: World) -> Row:
     rows = [row for n in range(LONG) for row in filled(world, first + timedelta(days=n), PER_KILL * kills // LONG)]
     rows += [row for day in places for row in filled(world, day, SHORT)]
     with world.scene() as scene:
-        struck, longest, total = _killed_often(scene, world.trigger(first, LONG), kills)
+        struck, went_back, longest, total = _killed_often(scene, world.trigger(first, LONG), kills)
         died = [place for place, day in zip(BOUNDARIES, places, strict=True) if _dies(scene, place, world.trigger(day))]
         scene.settle()
-        found, snapshots = scene.account(), snapshots_of(world, rows)
         return Row(
             f"{kills} kills of a run over {PER_KILL * kills:,} blobs, {total:.0f} s done again in all;"
             f" a run killed at each of {', '.join(BOUNDARIES)}",
             [
-                *fates(found),
+                *fates(scene.account()),
                 exactly("kills of a running run", kills, struck),
                 exactly("died at boundaries", len(BOUNDARIES), len(died)),
-                Figure(
-                    "snapshots as in an undisturbed run",
-                    f"{snapshots.planned:,}",
-                    f"{snapshots.equal:,}",
-                    snapshots.true,
-                ),
+                snapshots(scene, rows),
+                none("times a run began again before its checkpoint", went_back),
                 at_most("work done again after a kill", 60, longest),
             ],
         )
 
 
-def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, float, float]:
-    """(kills that hit the run at work, most seconds of work that one of them undid, seconds of all of them)."""
+def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int, float, float]:
+    """(kills that hit the run at work, checkpoints that went back, most seconds that a kill undid, seconds in all).
+
+    A run that forgets its checkpoint saves one that is behind it: its blobs are counted from the beginning again.
+    """
     scene.start(BATCH)
     scene.preload([trigger])
-    undone, without_progress = [], 0
+    undone, without_progress, saved = [], 0, [0]
     for _ in range(kills):
         at_work = _Watch(scene, trigger)
+        saved.append(at_work.blobs)
         if at_work.ended:
             break
         if without_progress == MOST_ATTEMPTS - 1:  # once more, and it would rightly be given up
@@ -79,12 +79,14 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, floa
         at_work.look_on(scene.chance.uniform(0, LONGEST_LIFE))
         scene.end(BATCH, signal.SIGKILL)
         undone.append(at_work.since_checkpoint)
+        saved.append(at_work.blobs)
         without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
         scene.start(BATCH)
     eventually(lambda: is_ended(scene, trigger), 600)  # a busy machine has most of it still to do
     scene.settle(60)
     scene.end(BATCH, signal.SIGTERM)
-    return len(undone), max(undone, default=0.0), sum(undone)
+    went_back = sum(later < earlier for earlier, later in itertools.pairwise(saved))
+    return len(undone), went_back, max(undone, default=0.0), sum(undone)
 
 
 class _Watch:
@@ -104,6 +106,11 @@ class _Watch:
     @property
     def ended(self) -> bool:
         return self._begin.status != "running"
+
+    @property
+    def blobs(self) -> int:
+        """How many the checkpoint that was seen last is past."""
+        return int(self._saved.get("blobs", 0))
 
     @property
     def since_checkpoint(self) -> float:
@@ -182,15 +189,16 @@ def _at(day: date, number: int) -> str:
     return f"{day}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
 
 
-def snapshots_of(world: World, rows: list[Event]) -> Any:
-    """The snapshots of these rows against what an undisturbed run makes of them, said from the contract."""
+def snapshots(scene: Scene, rows: list[Event]) -> Figure:
+    """All that the runs of a scene wrote against what undisturbed ones make of these rows, said from the contract."""
     planned = {}
     for event in rows:
         row = {"tenantId": event.tenant, "timestamp": event.timestamp_text, **_columns(event)}
-        entry = expect.snapshot(world.catalog, row)
+        entry = expect.snapshot(scene.world.catalog, row)
         planned[entry.place] = entry.content
-    found = world.stand.sinks.look().documents[expect.SNAPSHOTS]
-    return compare("snapshots", planned, {place: content for place, content in found.items() if place in planned})
+    found, before = (seen.documents[expect.SNAPSHOTS] for seen in (scene.stand.sinks.look(), scene.before))
+    ledger = compare("snapshots", planned, found, before)
+    return Figure("snapshots as undisturbed", f"{ledger.planned:,}", f"{ledger.equal:,}", ledger.true)
 
 
 def _columns(event: Event) -> dict[str, Any]:
@@ -219,7 +227,7 @@ def _lasted(line: dict[str, Any]) -> timedelta:
 def twice(lab: Lab, world: World) -> Row:
     """13: two workers, each with the same trigger in hand at once; the trigger is published twice."""
     rounds, day = lab.of(20, 2), FIRST - timedelta(days=50)
-    filled(world, day, SHORT)
+    rows = filled(world, day, SHORT)
     with world.scene() as scene:
         for name in (f"{BATCH}.a", f"{BATCH}.b"):
             scene.start(name)
@@ -235,8 +243,9 @@ def twice(lab: Lab, world: World) -> Row:
             [
                 *fates(scene.account()),
                 exactly("runs", rounds, verdicts["written"]),
-                exactly("answered by the other's run", rounds, verdicts["duplicate"]),
+                exactly("answered by a run that was there", rounds, verdicts["duplicate"]),
                 at_least("in the hands of both at once", 1, _at_once(answers), "triggers"),
+                snapshots(scene, rows),
                 none("bad exits", scene.ended_alone),
             ],
         )

@@ -75,7 +75,7 @@ def clustered(lab: Lab, world: World) -> Row:
 
 @dataclass(frozen=True)
 class Death:
-    """What a killed node had led, the seconds until every queue served again, and what was confirmed meanwhile."""
+    """What a killed node had led, seconds until each collector's queue served again, what was confirmed till then."""
 
     led: int
     silence: float

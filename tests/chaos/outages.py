@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 from catalog import Queue
 from tests.brokers import eventually
 from tests.chaos.campaign import Lab
-from tests.chaos.figures import Row, at_most, fates, none
+from tests.chaos.figures import Row, at_least, at_most, fates, none
 from tests.chaos.lowered import policy
 from tests.chaos.proxy import Weather
 from tests.chaos.world import COLLECTORS, Scene, World
@@ -42,13 +44,20 @@ def down(lab: Lab, world: World) -> Row:
         back = max(back, _back(scene, *world.catalog.queues_of("logging")))
         scene.settle(300)
         again = {queue: _redelivered(scene, queue) - known[queue] for queue in queues}
-        lost = [line for service in COLLECTORS for line in scene.logged(service) if _says(line, "not consuming")]
+        refused = [proxy.seen["down"] for proxy in (world.lake, world.cosmos)]
+        pauses = Counter(line["queue"] for line in _lines(scene) if _says(line, "paused"))
+        lost = [line for line in _lines(scene) if _says(line, "not consuming")]
         scene.end_all()
         return Row(
             f"lake down for {away:.0f} s, Cosmos {flaps} times for {AWAY:g} s and once for {3 * PATIENCE} s with"
             f" {PATIENCE} s to acknowledge; {REPLICAS} replicas, {RATE:g} events/s",
             [
                 *fates(scene.account()),
+                at_least("calls refused, the fewest of a sink", flaps, min(refused), "calls"),
+                *(
+                    at_least(f"pauses of {queue.name}", REPLICAS * (flaps if queue == usage else 1), number, "pauses")
+                    for queue, number in ((queue, pauses[queue.name]) for queue in queues)
+                ),
                 at_most("slowest to write again", BACK_WITHIN, back),
                 *(
                     at_most(f"redeliveries of {queue.name}", queue.prefetch * REPLICAS, number, "events")
@@ -109,6 +118,10 @@ def _is_write(line: dict[str, str]) -> bool:
 def _redelivered(scene: Scene, queue: Queue) -> int:
     """By the broker's own count, since the queue was declared."""
     return int(scene.stand.api.get(f"queues/%2F/{queue.name}").get("message_stats", {}).get("redeliver", 0))
+
+
+def _lines(scene: Scene) -> list[dict[str, Any]]:
+    return [line for service in COLLECTORS for line in scene.logged(service)]
 
 
 def _says(line: dict[str, str], message: str) -> bool:

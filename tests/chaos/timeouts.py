@@ -16,8 +16,8 @@ from catalog import Catalog
 from tests.brokers import eventually
 from tests.chaos import lowered
 from tests.chaos.campaign import Lab
-from tests.chaos.figures import Figure, Row, at_least, at_most, exactly, fates, none
-from tests.chaos.jobs import filled, is_ended, run_of, snapshots_of
+from tests.chaos.figures import Row, at_least, at_most, exactly, fates, none
+from tests.chaos.jobs import filled, is_ended, run_of, snapshots
 from tests.chaos.proxy import Weather
 from tests.chaos.world import BATCH, Scene, World
 from tests.cluster.publishing import FIRST
@@ -57,7 +57,7 @@ def outlasting(_: Lab, world: World) -> Row:
         scene.end_all()
         strikes = [(datetime.fromisoformat(line["time"]) - run.started_at).total_seconds() for line in _strikes(scene)]
         written = [line for line in scene.logged(BATCH) if line.get("verdict") == "written"]
-        ended, snapshots = run_of(scene, trigger), snapshots_of(world, rows)
+        ended = run_of(scene, trigger)
         assert ended
         assert ended.ended_at
         took = (ended.ended_at - ended.started_at).total_seconds()
@@ -67,7 +67,7 @@ def outlasting(_: Lab, world: World) -> Row:
             [
                 *fates(scene.account()),
                 exactly("runs", 1, len(written)),
-                Figure("snapshots", f"{snapshots.planned:,}", f"{snapshots.equal:,}", snapshots.true),
+                snapshots(scene, rows),
                 at_least("the run", patience.total_seconds(), took, "s"),
                 at_least("timeouts that struck", 1, len(strikes), "times"),
                 none("alerts before the run", early),

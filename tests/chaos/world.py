@@ -7,7 +7,8 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
@@ -180,6 +181,12 @@ class Scene:
         if how == signal.SIGTERM and status:
             self.ended_alone += 1
         return time.monotonic() - began
+
+    def end_together(self, names: Collection[str]) -> dict[str, float]:
+        """End consumers by SIGTERM, all at once; the seconds that each took."""
+        ending = sorted(names)
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(ending, pool.map(lambda name: self.end(name, signal.SIGTERM), ending), strict=True))
 
     def end_all(self, how: signal.Signals = signal.SIGTERM) -> float:
         """The seconds of the slowest."""

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from consumers import audit, dead, paths, usage
-from consumers.events import MAX_BODY, decode
+from consumers.events import MAX_BODY, MAX_DEPTH, decode
 from consumers.verdicts import Never, Reject
 from tests import samples
 from tests.samples import body_of, envelope
@@ -105,6 +105,17 @@ def test_depth_is_refused_and_never_a_crash(thousands: int, opening: bytes) -> N
     body = body_of("risk.evaluated", data={"deep": "mark"}).replace(b'"mark"', opening * (1000 * thousands + 5000))
 
     assert (Never.TOO_LARGE if len(body) > MAX_BODY else Never.UNDECODABLE) == (fate(body) or (None,))[0]
+
+
+@fuzz
+@given(st.integers(1, 2000), st.sampled_from([("[", "]"), ('{"a":', "}")]), st.sampled_from(["[", "]", '{\\"', "\\\\"]))
+def test_depth_that_is_closed_again_is_taken_up_to_a_limit(levels: int, pair: tuple[str, str], text: str) -> None:
+    """Counted as a parser counts: brackets in texts are none, and what was closed is not open."""
+    opening, closing = (sign * levels for sign in pair)
+    data = f'{{"deep": {opening}"{text * 200}"{closing}, "wide": [{",".join(["[]"] * 200)}]}}'
+    body = body_of("risk.evaluated", data="mark").replace(b'"mark"', data.encode())
+
+    assert (Never.UNDECODABLE if 2 + levels > MAX_DEPTH else None) == (fate(body) or (None,))[0]
 
 
 @fuzz

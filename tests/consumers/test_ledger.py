@@ -249,7 +249,7 @@ def test_a_run_that_has_ended_is_never_taken_again(story: Story) -> None:
 
 
 def test_that_an_outcome_is_out_is_written_once(story: Story) -> None:
-    """Before, it is open; the first to say so sets the time."""
+    """Before, it is open; the first to say so sets the time, and is told that it was."""
 
     async def tell(two: Pair) -> None:
         lease = await two.take(two.a)
@@ -257,9 +257,9 @@ def test_that_an_outcome_is_out_is_written_once(story: Story) -> None:
         assert None is (await two.see(two.b)).published_at
 
         published = two.now = two.now + MINUTE
-        await two.a.note_published(lease.run)
+        assert await two.a.note_published(lease.run)
         two.now += MINUTE
-        await two.b.note_published(lease.run)
+        assert not await two.b.note_published(lease.run)
 
         assert published == (await two.see(two.b)).published_at
 

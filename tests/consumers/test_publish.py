@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import NoReturn
 
 import pytest
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.exceptions import ConnectionWrongStateError
 
-from consumers.amqp import Broker
+from consumers import amqp
+from consumers.amqp import Broker, LinkLost, connect
 from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Later, Retry
 from tests.brokers import LiveBroker, eventually
@@ -50,6 +54,21 @@ def test_a_refusal_leaves_no_connection_behind(any_broker: LiveBroker) -> None:
 
     asyncio.run(story())
     eventually(lambda: not connections(any_broker, name))
+
+
+def test_a_connection_that_ends_before_its_channel_is_a_lost_link(
+    any_broker: LiveBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends between two turns of the loop: the reason is told, and the next try is made like any other."""
+
+    class Ended(AsyncioConnection):
+        def channel(self, *_: object, **__: object) -> NoReturn:
+            raise ConnectionWrongStateError("Channel allocation requires an open connection")
+
+    monkeypatch.setattr(amqp, "AsyncioConnection", Ended)
+
+    with pytest.raises(LinkLost, match="Channel allocation requires an open connection"):
+        asyncio.run(connect(Broker(any_broker.url), "short"))
 
 
 def connections(broker: LiveBroker, name: str) -> list[str]:
