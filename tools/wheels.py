@@ -1,6 +1,7 @@
 """What comes from PyPI: the project's own virtual environment, and programs that are published as wheels."""
 
 import os
+import platform
 import re
 import shutil
 import sys
@@ -14,10 +15,12 @@ WHEELS = ROOT / "tools/wheels.txt"
 
 
 def python(build: Build) -> Path:
-    """The python of a virtual environment with pip, made in `build.into`."""
+    """The python of a virtual environment with pip, made in `build.into`; what another Python made there goes first."""
     if not find_spec("ensurepip"):
         _apt_install(build, "python3-venv")
-    build.run(sys.executable, "-m", "venv", build.into)
+    made = build.into / "pyvenv.cfg"
+    is_ours = made.is_file() and f"version = {platform.python_version()}\n" in made.read_text()
+    build.run(sys.executable, "-m", "venv", *([] if is_ours else ["--clear"]), build.into)
     return build.into / "bin/python"
 
 
