@@ -220,6 +220,15 @@ DEFENCES = (
         quick=True,
     ),
     Defence(
+        name="limit of nesting",
+        without="an event that can be read, but not looked at closer, is tried in vain",
+        file="consumers/events.py",
+        old="if (depth := depth_of(body)) > MAX_DEPTH:",
+        new="if (depth := depth_of(body)) > MAX_BODY:",
+        test="tests/consumers/test_fuzz.py::test_depth_that_is_closed_again_is_taken_up_to_a_limit",
+        quick=True,
+    ),
+    Defence(
         name="finishing at SIGTERM",
         without="what is in hand is dropped and delivered again",
         file="consumers/worker.py",
