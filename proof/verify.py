@@ -40,20 +40,17 @@ def ledgers(plan: Plan, sinks: Sinks, before: Seen, heard: Sequence[Envelope]) -
     (run,) = plan.backfill.becomes.values()
     return Ledgers(
         sinks={queue.name: sink(plan, queue, sinks.lake, before, after) for queue in plan.catalog.queues},
-        dead={
-            queue.name: compare(queue.dead, plan.dead(queue), after.dead[queue.name], before.dead[queue.name])
-            for queue in plan.catalog.queues
-        },
+        dead={queue.name: letters(plan, queue, before, after) for queue in plan.catalog.queues},
         reasons={queue.name: _reasons(plan, queue, after) for queue in plan.catalog.queues},
         snapshots=_snapshots(plan, sinks.lake, before, after),
-        outcomes=_outcomes(plan, heard),
+        outcomes=outcomes(plan, heard),
         run=after.documents[expect.RUNS].get(run.place, {}),
     )
 
 
 def sink(plan: Plan, queue: Queue, lake: Lake, before: Seen, after: Seen) -> Ledger:
-    planned = plan.written(queue)
     """Compare the sink of one queue. Blobs are read when they are planned or new, the others only listed."""
+    planned = plan.written(queue)
     setting = expect.SINKS[queue.handler]
     if setting in after.documents:
         known = before.documents.get(setting, {})
@@ -64,13 +61,18 @@ def sink(plan: Plan, queue: Queue, lake: Lake, before: Seen, after: Seen) -> Led
     return compare(queue.name, planned, lake.contents(looked_at), before.blobs)
 
 
+def letters(plan: Plan, queue: Queue, before: Seen, after: Seen) -> Ledger:
+    """Compare the dead letters of one queue."""
+    return compare(queue.dead, plan.dead(queue), after.dead[queue.name], before.dead[queue.name])
+
+
 def _reasons(plan: Plan, queue: Queue, after: Seen) -> Counter[str]:
     """The planned dead letters that are there, counted by reason; each id once, however often it was sent."""
     planned, found = plan.dead(queue), after.dead[queue.name]
     return Counter(content["reason"] for place, content in found.items() if place in planned)
 
 
-def _outcomes(plan: Plan, heard: Sequence[Envelope]) -> Ledger:
+def outcomes(plan: Plan, heard: Sequence[Envelope]) -> Ledger:
     """The outcome events against the triggers: one id for each run, however often it is said."""
     runs = plan.written(plan.catalog.queue_of("batch")).values()
     entries = [expect.outcome(run["trigger"], run["job"]) for run in runs]

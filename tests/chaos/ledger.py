@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from catalog import Catalog
 from consumers.publish import ConfirmedPublisher
 from consumers.verdicts import Retry
-from proof import expect
-from proof.compare import Ledger, compare
+from proof.compare import Ledger
 from proof.plan import Message, Plan
 from proof.portfolio import Envelope
 from proof.readback import Lake, Seen
-from proof.verify import sink
+from proof.verify import letters, outcomes, sink
 from tests.cluster.ledger import Publication
 from tests.cluster.publishing import WINDOW, Stream
 
@@ -130,11 +129,8 @@ def account(
     """Compare all sinks, dead-letter queues and the outcomes heard with what was confirmed, content by content."""
     plan = published.plan(catalog, after)
     ledgers = [sink(plan, queue, lake, before, after) for queue in catalog.queues]
-    ledgers += [
-        compare(queue.dead, plan.dead(queue), after.dead[queue.name], before.dead[queue.name])
-        for queue in catalog.queues
-    ]
-    ledgers.append(_outcomes(plan, heard))
+    ledgers += [letters(plan, queue, before, after) for queue in catalog.queues]
+    ledgers.append(outcomes(plan, heard))
     return Account(
         sent=published.sent,
         attempted=published.attempts,
@@ -152,14 +148,6 @@ def account(
             if place not in before.dead[queue]
         ),
     )
-
-
-def _outcomes(plan: Plan, heard: Sequence[Envelope]) -> Ledger:
-    """One outcome id for each run, however often it is said."""
-    runs = plan.written(plan.catalog.queue_of("batch")).values()
-    entries = [expect.outcome(run["trigger"], run["job"]) for run in runs]
-    found = {f"outcome/{event['id']}": {"type": event["type"], "job": event["data"]["job"]} for event in heard}
-    return compare("outcome events", {entry.place: entry.content for entry in entries}, found)
 
 
 def _all(ledgers: Sequence[Ledger], fate: str) -> tuple[str, ...]:
