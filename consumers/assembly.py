@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,13 +15,14 @@ from consumers.metrics import Meters
 from consumers.outage import Probe
 from consumers.publish import Publisher
 from consumers.settings import Settings
-from consumers.sinks import Blobs, Documents
+from consumers.sinks import PROBE, Blobs, Documents
 
 # A module is imported only by the service that needs it: pyarrow, obstore and the Cosmos client are most of a process.
 # ruff: noqa: PLC0415
 
 # What each handler writes to: blobs, or the documents of a store.
 IN_THE_LAKE = ("lake", "audit")
+READS_THE_LAKE = ("batch",)
 DOCUMENTS_OF = {"usage": "cosmos_db.containers.usage_ml", "batch": "cosmos_db.containers.batch_job_runs"}
 
 
@@ -60,11 +62,21 @@ class Parts:
         return self.settings.catalog.store(DOCUMENTS_OF[name]).name
 
     def probe(self, name: str) -> Probe:
-        """How the sink of this handler is asked whether it answers. Raises KeyError for a handler without a sink."""
+        """How the sink of this handler is asked whether it answers. Raises KeyError for a handler without a sink.
+
+        Of the lake that jobs only read, reading is all that is asked for: they may not be allowed more.
+        """
         if name in IN_THE_LAKE:
             return self.blobs.probe
         container = self.container(name)
-        return lambda: self.documents.probe(container)
+
+        async def probe() -> None:
+            await self.documents.probe(container)
+            if name in READS_THE_LAKE:
+                with suppress(KeyError):  # there is no such blob, says a lake that answers
+                    await self.blobs.read(PROBE)
+
+        return probe
 
     async def close(self) -> None:
         for name in ("blobs", "documents"):

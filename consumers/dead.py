@@ -10,6 +10,7 @@ import msgspec
 from pika.spec import BasicProperties
 
 from catalog import Exchange, Queue
+from consumers.events import MAX_DEPTH, depth_of
 from consumers.publish import Publisher
 from consumers.verdicts import Reject
 
@@ -48,9 +49,11 @@ class _Identified(msgspec.Struct):
 
 def identity(body: bytes) -> str:
     """What tells two dead letters apart: the event's id, or the body's hash where no id can be read or sent."""
-    try:
-        found = msgspec.json.decode(body, type=_Identified).id
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):  # the first is no DecodeError of theirs
-        found = None
+    found: Any = None
+    if depth_of(body) <= MAX_DEPTH:  # close to what a parser can bear, it is chance whether it comes to the id
+        try:
+            found = msgspec.json.decode(body, type=_Identified).id
+        except (UnicodeDecodeError, msgspec.DecodeError):  # the first is no DecodeError of theirs
+            found = None
     usable = isinstance(found, str) and 0 < len(found.encode(errors="surrogatepass")) <= LONGEST_ID
     return found if usable else f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -83,7 +83,7 @@ def frozen(lab: Lab, world: World) -> Row:
             unnoticed += len(_queues(scene) - _cut_off(scene, began, how))
         with world.wire.toxic("timeout", timeout=0):
             began = datetime.now(UTC)
-            eventually(lambda: _cut_off(scene, began, "heartbeat") >= _queues(scene), 2 * NOTICED_WITHIN)
+            eventually(lambda: _cut_off(scene, began) >= _queues(scene), 2 * NOTICED_WITHIN)
             half_open = (datetime.now(UTC) - began).total_seconds()
         slowest = max(slowest, _writing(scene))
         scene.settle()

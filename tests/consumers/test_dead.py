@@ -6,6 +6,7 @@ import json
 import pytest
 
 from consumers.dead import identity
+from consumers.events import MAX_DEPTH
 
 
 def test_a_dead_letter_bears_the_id_of_its_event() -> None:
@@ -24,6 +25,7 @@ def test_a_dead_letter_bears_the_id_of_its_event() -> None:
         b"[]",
         json.dumps({"id": "x" * 256}).encode(),
         b'{"id": ' + b"[" * 100_000,
+        b'{"id": "a", "data": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}",
     ],
     ids=[
         "truncated",
@@ -34,6 +36,7 @@ def test_a_dead_letter_bears_the_id_of_its_event() -> None:
         "no object",
         "longer than AMQP allows",
         "nested",
+        "nested deeper than is taken",
     ],
 )
 def test_a_body_without_a_usable_id_bears_its_hash(body: bytes) -> None:
