@@ -38,6 +38,9 @@ def main() -> int:
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.number in only]
     print(f"make chaos SEED={seed} SCALE={options.scale:g}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", flush=True)
     warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the emulator's certificate
+    # Hypothesis sees the random numbers of the scenarios beside it, and would print a whole strategy each time.
+    warnings.filterwarnings("ignore", message="Do not use the `random` module inside strategies")
+    warnings.filterwarnings("ignore", message="Generating overly large repr")
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _end)
     began = time.monotonic()
