@@ -24,7 +24,7 @@ SMALL = [scenario for scenario in SCENARIOS if scenario.small]
 @pytest.mark.servers
 @pytest.mark.broker
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")  # the emulator's certificate
 def test_the_small_form_meets_every_figure(tmp_path: Path) -> None:
     """Nothing lost, nothing twice, nobody idle, each row within its bounds."""
