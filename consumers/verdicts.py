@@ -23,7 +23,7 @@ class Reason(Enum):
 class Never(Reason):
     """Reasons for which no further try can succeed: the event becomes a dead letter."""
 
-    UNDECODABLE = "undecodable", "the body is not a JSON object in UTF-8"
+    UNDECODABLE = "undecodable", "the body is not a JSON object in UTF-8, or nests too deep"
     TOO_LARGE = "too_large", "the body is larger than any event may be"
     NO_ID = "no_id", "the event has no id, so a second delivery could not be recognised"
     NO_TYPE = "no_type", "the event does not say what it is"
