@@ -61,14 +61,21 @@ def test_a_connection_that_ends_before_its_channel_is_a_lost_link(
 ) -> None:
     """It ends between two turns of the loop: the reason is told, and the next try is made like any other."""
 
+    made: list[AsyncioConnection] = []
+
     class Ended(AsyncioConnection):
         def channel(self, *_: object, **__: object) -> NoReturn:
+            made.append(self)
+            self.close()
             raise ConnectionWrongStateError("Channel allocation requires an open connection")
 
-    monkeypatch.setattr(amqp, "AsyncioConnection", Ended)
+    async def story() -> None:
+        with pytest.raises(LinkLost, match="Channel allocation requires an open connection"):
+            await connect(Broker(any_broker.url), "short")
+        await asyncio.to_thread(eventually, lambda: made[0].is_closed)
 
-    with pytest.raises(LinkLost, match="Channel allocation requires an open connection"):
-        asyncio.run(connect(Broker(any_broker.url), "short"))
+    monkeypatch.setattr(amqp, "AsyncioConnection", Ended)
+    asyncio.run(story())
 
 
 def connections(broker: LiveBroker, name: str) -> list[str]:
