@@ -60,7 +60,6 @@ def test_a_connection_that_ends_before_its_channel_is_a_lost_link(
     any_broker: LiveBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends between two turns of the loop: the reason is told, and the next try is made like any other."""
-
     made: list[AsyncioConnection] = []
 
     class Ended(AsyncioConnection):
