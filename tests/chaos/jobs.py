@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import signal
 import time
@@ -68,10 +67,9 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
     """
     scene.start(BATCH)
     scene.preload([trigger])
-    undone, without_progress, saved = [], 0, [0]
+    undone, without_progress, went_back = [], 0, 0
     for _ in range(kills):
         at_work = _Watch(scene, trigger)
-        saved.append(at_work.blobs)
         if at_work.ended:
             break
         if without_progress == MOST_ATTEMPTS - 1:  # once more, and it would rightly be given up
@@ -79,13 +77,12 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
         at_work.look_on(scene.chance.uniform(0, LONGEST_LIFE))
         scene.end(BATCH, signal.SIGKILL)
         undone.append(at_work.since_checkpoint)
-        saved.append(at_work.blobs)
         without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
+        went_back += at_work.went_back
         scene.start(BATCH)
     eventually(lambda: is_ended(scene, trigger), 600)  # a busy machine has most of it still to do
     scene.settle(60)
     scene.end(BATCH, signal.SIGTERM)
-    went_back = sum(later < earlier for earlier, later in itertools.pairwise(saved))
     return len(undone), went_back, max(undone, default=0.0), sum(undone)
 
 
@@ -97,6 +94,8 @@ class _Watch:
         before = run_of(scene, trigger)
         self._begin = eventually(lambda: self._taken_after(before), 60)
         self._saved, self._at = self._begin.checkpoint, time.monotonic()
+        # checkpoints that were seen behind the one before
+        self.went_back = int(before is not None and _blobs(self._begin.checkpoint) < _blobs(before.checkpoint))
 
     def _taken_after(self, before: Run | None) -> Run | None:
         run = run_of(self._scene, self._trigger)
@@ -108,17 +107,13 @@ class _Watch:
         return self._begin.status != "running"
 
     @property
-    def blobs(self) -> int:
-        """How many the checkpoint that was seen last is past."""
-        return int(self._saved.get("blobs", 0))
-
-    @property
     def since_checkpoint(self) -> float:
         return time.monotonic() - self._at
 
     def moved(self) -> bool:
         """Whether it was saved since it was taken up."""
         if (run := run_of(self._scene, self._trigger)) and run.checkpoint != self._saved:
+            self.went_back += _blobs(run.checkpoint) < _blobs(self._saved)
             self._saved, self._at = run.checkpoint, time.monotonic()
         return self._saved != self._begin.checkpoint
 
@@ -127,6 +122,10 @@ class _Watch:
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(0.2, left))
             self.moved()
+
+
+def _blobs(checkpoint: dict[str, Any]) -> int:
+    return int(checkpoint.get("blobs", 0))
 
 
 def _dies(scene: Scene, place: str, trigger: Message) -> bool:
