@@ -20,7 +20,8 @@ MAX_BODY = 1024 * 1024  # bytes
 MAX_DEPTH = 100  # levels; what nests deeper may be readable here, and no longer where it is written or read again
 SHOWN = 60  # characters of a wrong value
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Never looks back: one that ends nowhere is taken to the end, else each quote in it would be tried to the end again.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
 

@@ -118,6 +118,15 @@ def test_depth_that_is_closed_again_is_taken_up_to_a_limit(levels: int, pair: tu
     assert (Never.UNDECODABLE if 2 + levels > MAX_DEPTH else None) == (fate(body) or (None,))[0]
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("tail", [b"", b"\\"], ids=["open", "open, half an escape"])
+def test_a_text_that_ends_nowhere_costs_no_more_than_another(tail: bytes) -> None:
+    """Half a million quotes in it would keep a consumer busy for days if each were tried anew."""
+    body = b"[" * (MAX_DEPTH + 1) + b'"' + b'\\"' * 500_000 + tail
+
+    assert Never.UNDECODABLE == (fate(body) or (None,))[0]
+
+
 @fuzz
 @given(ids | long_ids)
 def test_an_id_comes_back_from_its_name(identity: str) -> None:
