@@ -188,9 +188,9 @@ class Scene:
         with ThreadPoolExecutor() as pool:
             return dict(zip(ending, pool.map(lambda name: self.end(name, signal.SIGTERM), ending), strict=True))
 
-    def end_all(self, how: signal.Signals = signal.SIGTERM) -> float:
+    def end_all(self) -> float:
         """The seconds of the slowest."""
-        return max([self.end(name, how) for name in list(self.running)], default=0.0)
+        return max(self.end_together(self.running).values(), default=0.0)
 
     def publish(self, messages: Sequence[Message], rate: float = RATE) -> Publishing:
         stream = Publishing(self.stand.amqp, self.world.catalog.exchange.name, messages, rate)
