@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from catalog import Catalog, Job
-from consumers.events import Event, data_as
+from consumers.events import Event, data_as, shortened
 from consumers.verdicts import Never, Reject
 
 
@@ -111,8 +111,7 @@ def _period(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(msgspec.json.encode(value).decode())
 
 
 READERS: Mapping[str, Callable[[Any], Any]] = {

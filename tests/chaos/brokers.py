@@ -106,8 +106,7 @@ def _queues(scene: Scene) -> set[str]:
 
 def _cut_off(scene: Scene, since: datetime, how: str = "") -> set[str]:
     """The queues whose worker has given its connection up since then, for a reason that has this word."""
-    told = [line for name in SERVICES for line in scene.logged(name) if line.get("message") == "not consuming"]
-    late = [line for line in told if datetime.fromisoformat(line["time"]) > since]
+    late = [line for line in scene.log.lines(message="not consuming") if datetime.fromisoformat(line["time"]) > since]
     return {line["queue"] for line in late if how in line["detail"]}
 
 
@@ -115,15 +114,8 @@ def _writing(scene: Scene) -> float:
     """Seconds from now until each queue has something written that is published now, by the log's times."""
     began = datetime.now(UTC)
     scene.preload([*scene.world.take(50), scene.world.trigger(QUIET)])
-
-    def first() -> dict[str, datetime]:
-        told = [line for name in SERVICES for line in scene.logged(name) if line.get("verdict") == "written"]
-        times = [(line["queue"], datetime.fromisoformat(line["time"])) for line in told]
-        found = {queue: moment for queue, moment in reversed(times) if moment > began}
-        return found if found.keys() >= _queues(scene) else {}
-
-    found: dict[str, datetime] = eventually(first, 60)
-    return (max(found.values()) - began).total_seconds()
+    written = scene.log.first("queue", dict.fromkeys(_queues(scene), began), verdict="written")
+    return (max(written.values()) - began).total_seconds()
 
 
 def alarmed(lab: Lab, world: World) -> Row:
@@ -161,4 +153,4 @@ def alarmed(lab: Lab, world: World) -> Row:
 
 def _written(scene: Scene) -> int:
     """Entries that collectors wrote in this scene."""
-    return sum(line.get("verdict") == "written" for name in COLLECTORS for line in scene.logged(name))
+    return len(scene.log.lines(*COLLECTORS, verdict="written"))

@@ -47,8 +47,8 @@ def deadly(lab: Lab, world: World) -> Row:
             scene.settle()
             for name in names:
                 scene.end(name, signal.SIGTERM)
-        crashes = sum(line.get("message") == "died" for line in scene.logged(queue.service))
-        alone = sum(line.get("alone", False) for line in scene.logged(queue.service))
+        crashes = len(scene.log.lines(queue.service, message="died"))
+        alone = sum(line.get("alone", False) for line in scene.log.lines(queue.service))
         found = scene.account()
         innocents = sum(place.startswith(f"{queue.dead}: ") for place in found.unexpected)
         return Row(

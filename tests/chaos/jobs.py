@@ -26,13 +26,14 @@ from tests.brokers import eventually
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Figure, Row, at_least, at_most, exactly, fates, none
 from tests.chaos.odd import DIED
+from tests.chaos.proxy import Weather
 from tests.chaos.world import BATCH, Scene, World
 from tests.cluster.publishing import FIRST
 
 BOUNDARIES = ("claimed", "written", "checkpoint", "ended", "published", "noted", "answered", "acked")
-PER_KILL = 256  # blobs, so that the run outlives its kills: between two of them it gets on by a batch, or by none
-LONG = 16  # days; a listing of all in one would take longer than a busy machine has for an answer
-LONGEST_LIFE = 3.0  # seconds from taking the run up to the kill; a batch takes a third of it
+DAY = 1_024  # blobs in four batches; a listing of all in one would take longer than a busy machine has for an answer
+LONGEST_LIFE = 3.0  # seconds from taking the run up to the kill
+SLOW = 0.15  # seconds; a batch waits so long 8 times, and a life sees one of them on average or none
 SHORT = 300  # blobs; two batches
 
 
@@ -40,14 +41,16 @@ def killed(lab: Lab, world: World) -> Row:
     """10: a run killed at random moments, then a run killed at each boundary of its way; each has a day of its own."""
     kills = lab.of(50, 5)
     first, places = FIRST - timedelta(days=100), [FIRST - timedelta(days=20 + n) for n in range(len(BOUNDARIES))]
-    rows = [row for n in range(LONG) for row in filled(world, first + timedelta(days=n), PER_KILL * kills // LONG)]
+    days = 1 + kills // 4  # a batch for each kill and more, so that the run outlives them
+    rows = [row for n in range(days) for row in filled(world, first + timedelta(days=n), DAY)]
+    blobs = len(rows)
     rows += [row for day in places for row in filled(world, day, SHORT)]
     with world.scene() as scene:
-        struck, went_back, longest, total = _killed_often(scene, world.trigger(first, LONG), kills)
+        struck, went_back, longest, total = _killed_often(scene, world.trigger(first, days), kills)
         died = [place for place, day in zip(BOUNDARIES, places, strict=True) if _dies(scene, place, world.trigger(day))]
         scene.settle()
         return Row(
-            f"{kills} kills of a run over {PER_KILL * kills:,} blobs, {total:.0f} s done again in all;"
+            f"{kills} kills of a run over {blobs:,} blobs, {total:.0f} s done again in all;"
             f" a run killed at each of {', '.join(BOUNDARIES)}",
             [
                 *fates(scene.account()),
@@ -65,6 +68,7 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
 
     A run that forgets its checkpoint saves one that is behind it: its blobs are counted from the beginning again.
     """
+    scene.world.cosmos.weather = Weather(slow=SLOW)
     scene.start(BATCH)
     scene.preload([trigger])
     undone, without_progress, went_back = [], 0, 0
@@ -80,6 +84,7 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
         without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
         went_back += at_work.went_back
         scene.start(BATCH)
+    scene.world.cosmos.weather = Weather()
     eventually(lambda: is_ended(scene, trigger), 600)  # a busy machine has most of it still to do
     scene.settle(60)
     scene.end(BATCH, signal.SIGTERM)
@@ -234,7 +239,7 @@ def twice(lab: Lab, world: World) -> Row:
         triggers = [world.trigger(day) for _ in range(rounds)]
         scene.preload([trigger for trigger in triggers for _ in range(2)])
         scene.settle(300)
-        answers = [line for line in scene.logged(BATCH) if "verdict" in line]
+        answers = [line for line in scene.log.lines(BATCH) if "verdict" in line]
         verdicts = Counter(line["verdict"] for line in answers)
         scene.end_all()
         return Row(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,16 +102,9 @@ def _killed(scene: Scene, ending: ExitStack, events: int, node: Node, other: Nod
 
 def _silence(scene: Scene, since: datetime) -> float:
     """Seconds until each queue of the collectors has written something again, by the times of the log."""
-    wanted = {queue.name for queue in scene.world.catalog.queues if queue.service in COLLECTORS}
-
-    def first(after: Mapping[str, datetime], **said: str) -> dict[str, datetime]:
-        told = [line for name in COLLECTORS for line in scene.logged(name) if line.items() >= said.items()]
-        times = [(line["queue"], datetime.fromisoformat(line["time"])) for line in told]
-        found = {queue: moment for queue, moment in reversed(times) if moment > after[queue]}
-        return found if found.keys() >= wanted else {}
-
-    again: dict[str, datetime] = eventually(lambda: first(dict.fromkeys(wanted, since), message="consuming"), 60)
-    written: dict[str, datetime] = eventually(lambda: first(again, verdict="written"), 60)
+    died = {queue.name: since for queue in scene.world.catalog.queues if queue.service in COLLECTORS}
+    again = scene.log.first("queue", died, message="consuming")
+    written = scene.log.first("queue", again, verdict="written")
     return (max(written.values()) - since).total_seconds()
 
 

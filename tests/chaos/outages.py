@@ -6,7 +6,6 @@ import signal
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
 
 from catalog import Queue
 from tests.brokers import eventually
@@ -45,8 +44,8 @@ def down(lab: Lab, world: World) -> Row:
         scene.settle(300)
         again = {queue: _redelivered(scene, queue) - known[queue] for queue in queues}
         refused = [proxy.seen["down"] for proxy in (world.lake, world.cosmos)]
-        pauses = Counter(line["queue"] for line in _lines(scene) if _says(line, "paused"))
-        lost = [line for line in _lines(scene) if _says(line, "not consuming")]
+        pauses = Counter(line["queue"] for line in scene.log.lines(message="paused"))
+        lost = scene.log.lines(message="not consuming")
         scene.end_all()
         return Row(
             f"lake down for {away:.0f} s, Cosmos {flaps} times for {AWAY:g} s and once for {3 * PATIENCE} s with"
@@ -100,29 +99,11 @@ def _back(scene: Scene, *queues: Queue) -> float:
 
 def _first_write(scene: Scene, queue: Queue, since: datetime) -> float:
     """Seconds from then until the last of the replicas has written something from the queue."""
-
-    def written() -> dict[str, datetime]:
-        told = [line for line in scene.logged(queue.service) if line.get("queue") == queue.name]
-        times = [(line["replica"], datetime.fromisoformat(line["time"])) for line in told if _is_write(line)]
-        found = {replica: moment for replica, moment in reversed(times) if moment > since}
-        return found if len(found) == REPLICAS else {}
-
-    found: dict[str, datetime] = eventually(written, 60)
-    return (max(found.values()) - since).total_seconds()
-
-
-def _is_write(line: dict[str, str]) -> bool:
-    return line.get("verdict") == "written"
+    replicas = {f"{queue.service}.{number}": since for number in range(REPLICAS)}
+    written = scene.log.first("replica", replicas, queue=queue.name, verdict="written")
+    return (max(written.values()) - since).total_seconds()
 
 
 def _redelivered(scene: Scene, queue: Queue) -> int:
     """By the broker's own count, since the queue was declared."""
     return int(scene.stand.api.get(f"queues/%2F/{queue.name}").get("message_stats", {}).get("redeliver", 0))
-
-
-def _lines(scene: Scene) -> list[dict[str, Any]]:
-    return [line for service in COLLECTORS for line in scene.logged(service)]
-
-
-def _says(line: dict[str, str], message: str) -> bool:
-    return line.get("message") == message

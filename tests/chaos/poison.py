@@ -73,6 +73,11 @@ def _in_data(name: str) -> Spoil:
     return lambda event, wrong: encode({**event, "data": {**event["data"], name: wrong}})
 
 
+def _endless(event: Envelope, quotes: int) -> bytes:
+    """A text that ends nowhere, full of what would be brackets if it ended at any of its quotes."""
+    return encode(event)[:-1] + b', "x": "' + b'\\"[' * quotes
+
+
 def _data(event: Envelope, raw: str) -> bytes:
     return encode({**event, "data": {"x": "mark"}}).replace(b'"mark"', raw.encode())
 
@@ -85,6 +90,7 @@ SPOILERS = (
     Spoiler(
         Never.UNDECODABLE, st.integers(MAX_DEPTH, 50_000), lambda event, deep: _data(event, "[" * deep + "]" * deep)
     ),
+    Spoiler(Never.UNDECODABLE, st.integers(MAX_DEPTH, 50_000), _endless),
     Spoiler(Never.NO_ID, st.sampled_from(["", " ", "\t\n", None]), _field("id")),
     Spoiler(Never.NO_ID, st.just("id"), _without),
     Spoiler(Never.NO_TYPE, st.sampled_from(["", "  ", None]), _field("type")),

@@ -55,8 +55,9 @@ def outlasting(_: Lab, world: World) -> Row:
         world.cosmos.weather = Weather()
         scene.settle()
         scene.end_all()
-        strikes = [(datetime.fromisoformat(line["time"]) - run.started_at).total_seconds() for line in _strikes(scene)]
-        written = [line for line in scene.logged(BATCH) if line.get("verdict") == "written"]
+        told = scene.log.lines(BATCH, message="not consuming")  # the broker took the subscription or the channel away
+        strikes = [(datetime.fromisoformat(line["time"]) - run.started_at).total_seconds() for line in told]
+        written = scene.log.lines(BATCH, verdict="written")
         ended = run_of(scene, trigger)
         assert ended
         assert ended.ended_at
@@ -76,11 +77,6 @@ def outlasting(_: Lab, world: World) -> Row:
                 ),
             ],
         )
-
-
-def _strikes(scene: Scene) -> list[dict[str, Any]]:
-    """What the consumer says when the broker takes its subscription or its channel away."""
-    return [line for line in scene.logged(BATCH) if line.get("message") == "not consuming"]
 
 
 def _shortened(catalog: Catalog) -> Catalog:

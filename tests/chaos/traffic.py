@@ -130,7 +130,7 @@ def throttled(lab: Lab, world: World) -> Row:
 
 
 def _verdicts(scene: Scene, service: str) -> list[dict[str, str]]:
-    return [line for line in scene.logged(service) if "verdict" in line]
+    return [line for line in scene.log.lines(service) if "verdict" in line]
 
 
 def terminated(lab: Lab, world: World) -> Row:

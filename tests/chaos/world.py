@@ -22,8 +22,9 @@ from infra.topology import user_of
 from proof.plan import Message, good
 from proof.portfolio import DAYS, Window, encode, events
 from proof.readback import Seen
-from tests.brokers import eventually, lines
+from tests.brokers import eventually
 from tests.chaos.ledger import Account, Published, Publishing, account
+from tests.chaos.log import Log
 from tests.chaos.proxy import Proxy, Weather, proxied
 from tests.chaos.wire import toxiproxy
 from tests.cluster.publishing import FIRST, trigger
@@ -140,7 +141,7 @@ class Scene:
         self.streams: list[Publishing] = []
         self.messages: list[Message] = []
         self.ended_alone = 0
-        self._logs = {file: file.stat().st_size for file in world.home.glob("*.log")}
+        self.log = Log(world.home, SERVICES)
         world.heard()
 
     def start(self, name: str, program: Sequence[str] = ("-m", "consumers"), **environment: str) -> None:
@@ -238,14 +239,6 @@ class Scene:
             for place in getattr(found, fate)[:3]:
                 print(f"      {fate}: {place}", flush=True)
         return found
-
-    def logged(self, service: str) -> list[dict[str, Any]]:
-        """What a service logged since this scene began."""
-        file = self.world.home / f"{service}.log"
-        with file.open("rb") as log:
-            log.seek(self._logs.get(file, 0))
-            whole = log.read().rpartition(b"\n")[0]  # the last line may still be on its way
-        return lines(whole.decode(errors="replace"))
 
     def rss(self, name: str) -> float:
         """MB that a consumer holds now."""
