@@ -48,7 +48,7 @@ WRONG = {
         (
             "data.job is null: give the name of a job; "
             'data.metadata.period is "2026-13": give a month such as 2026-01; '
-            'data.metadata.schedule is {"a":"long long long long long long long long long long l...: give a text'
+            'data.metadata.schedule is {"a":"long long long long long long long long long long lon…: give a text'
         ),
     ),
 }
