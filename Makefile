@@ -46,9 +46,10 @@ lint:
 	.venv/bin/mypy
 
 .PHONY: test
-test: ## Format, lint, types and all tests, with real servers
+test: ## Format, lint, types, the campaign in its small form and all tests, with real servers
 	@python3 -m tools --all
 	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory chaos SEED=7 SCALE=0.02
 	$(PYTEST) --numprocesses 3 --dist loadfile
 
 .PHONY: test-cluster

@@ -50,8 +50,9 @@ class Delivery:
 
     @property
     def charged(self) -> int:
-        """How many earlier deliveries the broker holds against it."""
-        return int(self.headers.get("x-delivery-count", 0))
+        """How many earlier deliveries the broker holds against it; what else a producer wrote there counts for none."""
+        count = self.headers.get("x-delivery-count", 0)
+        return max(0, int(count)) if isinstance(count, int) and not isinstance(count, bool) else 0
 
     @property
     def attempt(self) -> int:

@@ -62,6 +62,7 @@ class Ledger:
     ) -> None:
         self._documents, self._container = documents, container
         self.owner, self.lease, self.clock = owner, lease, clock
+        self._unreleased: dict[str, int] = {}
 
     async def claim(self, job: str, trigger: str) -> Lease | Run:
         """The lease of a run, or the run itself when it has ended or another worker holds it. Raises Retry.
@@ -76,10 +77,14 @@ class Ledger:
             return run
         lease = Lease(self, run, etag)
         try:
-            await lease.take()
+            await lease.take(counts=self._unreleased.pop(trigger, None) != run.attempt)
         except LostLease:  # somebody else was quicker
             return run
         return lease
+
+    def note_unreleased(self, run: Run) -> None:
+        """Remember an attempt that was nobody's failure, and that nobody could write down; the next is the same one."""
+        self._unreleased[run.trigger] = run.attempt
 
     async def note_published(self, run: Run) -> bool:
         """Write down that the outcome of an ended run is out; whether nobody had, so that one worker counts the run."""
@@ -133,8 +138,9 @@ class Lease:
         """Whether the run was tried often enough without getting any further."""
         return self.run.attempt > MOST_ATTEMPTS
 
-    async def take(self) -> None:
-        await self._write(owner=self._ledger.owner, attempt=self.run.attempt + 1, lease_until=self._until())
+    async def take(self, *, counts: bool = True) -> None:
+        """Make it ours; `counts` as an attempt, unless it goes on with the one before."""
+        await self._write(owner=self._ledger.owner, attempt=self.run.attempt + counts, lease_until=self._until())
 
     async def checkpoint(self, state: Mapping[str, Any]) -> None:
         """Save how far the run is. Progress begins a new count of attempts."""
@@ -149,8 +155,12 @@ class Lease:
 
     async def release(self) -> None:
         """Let the next worker begin at once; the attempt was nobody's failure. What cannot be written expires."""
-        with suppress(Retry):
+        try:
             await self._write(attempt=self.run.attempt - 1, lease_until=self._ledger.clock())
+        except LostLease:
+            pass  # it is another's by now
+        except Retry:
+            self._ledger.note_unreleased(self.run)
 
     def abandon(self, why: Retry) -> None:
         """Write nothing from here on, whatever a thread that cannot be ended still tries."""

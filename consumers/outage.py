@@ -78,8 +78,8 @@ class Outage:
     def _begin(self, failure: Retry) -> None:
         self._down = str(failure)
         self._turn()
-        log.line("error", queue=self._queue, message="paused", reason=failure.reason.value, detail=failure.detail)
         self._watching = asyncio.get_running_loop().create_task(self._watch())
+        log.line("error", queue=self._queue, message="paused", reason=failure.reason.value, detail=failure.detail)
 
     async def _watch(self) -> None:
         since, wait = time.monotonic(), 0.25

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import AbstractAsyncContextManager, nullcontext
 from operator import attrgetter
 
 from consumers.delivery import Delivery
 
+QUIET = 0.5  # seconds without a delivery after which a queue has nothing that a new process must be careful with
 REMEMBERED = 10_000  # answers; a forgotten one costs its event a handling alone, nothing more
 
 
@@ -22,10 +24,12 @@ class Probation:
     has survived it, so that an event on its way through its retries is none. Between processes nothing tells a
     rejection from a crash; an event that another one rejected is handled alone once, which is cheap.
     A process begins with one event at a time; the first that nothing speaks against opens the whole window.
+    Its queues begin one after the other, by the lock that they share: else what kills it at once, again and again,
+    would each time be charged to the first event of every other queue as well.
     """
 
-    def __init__(self, prefetch: int) -> None:
-        self._full = prefetch
+    def __init__(self, prefetch: int, beginning: asyncio.Lock) -> None:
+        self._full, self._beginning = prefetch, beginning
         self._alone = True
         self._waiting: list[Delivery] = []
         self._answered: dict[int, int] = {}
@@ -35,6 +39,10 @@ class Probation:
     def prefetch(self) -> int:
         """What the next subscription asks for."""
         return 1 if self._alone else self._full
+
+    def beginning(self) -> AbstractAsyncContextManager[None]:
+        """What the next subscription begins in: alone in its process, unless its window is open."""
+        return self._beginning if self.prefetch < self._full else nullcontext()
 
     def admits(self, delivery: Delivery) -> bool:
         """Whether work may begin at once; if not, the subscription must end first (`turn`), and it waits in `line_up`.

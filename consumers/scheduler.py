@@ -31,6 +31,8 @@ class Scheduler:
     ticked: Callable[[datetime], None]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _published: dict[str, datetime] = field(default_factory=dict)
+    _refused: dict[str, datetime] = field(default_factory=dict)
+    _left: dict[str, datetime] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -44,14 +46,30 @@ class Scheduler:
         self.ticked(now)
         for job in self.catalog.jobs:
             due = last_due(job, now)
-            if due == self._published.get(job.name) or due <= now - LATE:
+            if due == self._published.get(job.name):
+                continue
+            if due <= now - LATE:
+                self._leave(job, due)
                 continue
             try:
                 await self._publish(job, due)
             except Retry as error:
                 log.line("warning", message="trigger not published", job=job.name, due=due, detail=error.detail)
+                self._refused[job.name] = due
             else:
                 self._published[job.name] = due
+
+    def _leave(self, job: Job, due: datetime) -> None:
+        """Say once that a due time is too old: an error if it was tried here, else another may have published it."""
+        if self._left.get(job.name) != due:
+            self._left[job.name] = due
+            tried = self._refused.get(job.name) == due
+            hint = (
+                f"run it by hand: oncall trigger {job.name}"
+                if tried
+                else "oncall runs shows whether another process published it"
+            )
+            log.line("error" if tried else "info", message="trigger left out", job=job.name, due=due, detail=hint)
 
     async def _publish(self, job: Job, due: datetime) -> None:
         at, queue = envelope.iso(due), self.catalog.queue_of("batch")

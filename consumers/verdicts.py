@@ -24,7 +24,10 @@ class Never(Reason):
     """Reasons for which no further try can succeed: the event becomes a dead letter."""
 
     UNDECODABLE = "undecodable", "the body is not a JSON object in UTF-8, or nests too deep"
-    TOO_LARGE = "too_large", "the body is larger than any event may be"
+    TOO_LARGE = (
+        "too_large",
+        "the body is larger than any event may be, or what is made of it larger than its store takes",
+    )
     NO_ID = "no_id", "the event has no id, so a second delivery could not be recognised"
     NO_TYPE = "no_type", "the event does not say what it is"
     NO_TENANT = "no_tenant", "the event belongs to no tenant"

@@ -12,12 +12,16 @@ async def happens(event: asyncio.Event, within: float) -> bool:
     return event.is_set()
 
 
-async def first(*happening: asyncio.Event | asyncio.Future[Any], within: float | None = None) -> None:
-    """Wait until one of these events or futures comes, at most `within` seconds; futures are left as they are."""
+async def first(*happening: asyncio.Event | asyncio.Future[Any], within: float | None = None) -> bool:
+    """Wait until one of these events or futures comes, at most `within` seconds; whether one came.
+
+    Futures are left as they are.
+    """
     events = [asyncio.ensure_future(each.wait()) for each in happening if isinstance(each, asyncio.Event)]
     futures = [each for each in happening if isinstance(each, asyncio.Future)]
     try:
-        await asyncio.wait([*events, *futures], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        came, _ = await asyncio.wait([*events, *futures], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        return bool(came)
     finally:
         for waiting in events:
             waiting.cancel()

@@ -21,7 +21,7 @@ from consumers.delivery import NOT_A_TRY, Delivery
 from consumers.judgement import Handler, Judge
 from consumers.metrics import Meters
 from consumers.outage import Outage, Probe, no_sink
-from consumers.probation import Probation
+from consumers.probation import QUIET, Probation
 from consumers.tally import Tally
 from consumers.verdicts import Later, Retry
 from consumers.waiting import first, happens
@@ -40,6 +40,7 @@ class Worker:
         stopping: asyncio.Event,
         *,
         probe: Probe = no_sink,
+        beginning: asyncio.Lock | None = None,
     ) -> None:
         self._queue, self._broker, self._stopping = queue, broker, stopping
         self._judge = Judge(queue, handle, dead)
@@ -47,7 +48,7 @@ class Worker:
         self._rests = asyncio.Event()  # something in hand began to rest
         self._link: Link | None = None
         self._can = Capabilities.of("4.0")
-        self._probation = Probation(queue.prefetch)
+        self._probation = Probation(queue.prefetch, beginning or asyncio.Lock())
         self.outage = Outage(queue.name, probe, meters[PAUSED].labels(queue.name))
         self.trouble = "not connected yet"
         self.consuming = asyncio.Event()
@@ -105,10 +106,14 @@ class Worker:
         if self.outage.lasts:
             self.trouble = ""  # paused on purpose is ready
         await first(self.outage.over, self._stopping, link.lost)
-        if self._stopping.is_set() or link.lost.done():
-            return
-        tag = await self._consume(link)
-        await first(self._probation.turn, self.outage.began, self._stopping, link.lost)
+        ends = self._probation.turn, self.outage.began, self._stopping, link.lost
+        async with self._probation.beginning():
+            if self._stopping.is_set() or link.lost.done():
+                return
+            tag = await self._consume(link)
+            while not await first(*ends, within=QUIET) and self._busy:
+                pass  # something is handled alone
+        await first(*ends)
         if not link.lost.done():
             await link.cancel(tag)
         await self._idle(link)
@@ -132,12 +137,17 @@ class Worker:
         return tag
 
     async def _idle(self, link: Link) -> None:
-        """Wait until nothing is being handled. What rests before its next try harms nobody."""
-        while busy := [task for delivery, task in self._in_hand.items() if not delivery.resting]:
+        """Wait until nothing is being handled."""
+        while busy := self._busy:
             self._rests.clear()
             await first(*busy, self._rests, self._stopping, link.lost)
             if self._stopping.is_set() or link.lost.done():
                 return
+
+    @property
+    def _busy(self) -> list[asyncio.Task[None]]:
+        """What is being handled. What rests before its next try harms nobody."""
+        return [task for delivery, task in self._in_hand.items() if not delivery.resting]
 
     async def _handle_alone(self, link: Link, waiting: list[Delivery]) -> None:
         """One after the other, with nothing beside it that a crash would charge too."""
@@ -177,9 +187,9 @@ class Worker:
         """Whatever nobody foresaw must not leave an event unanswered: its connection ends, so that it comes again."""
         self._in_hand.pop(delivery, None)
         if not task.cancelled() and (error := task.exception()):
-            log.failure("an event may be unanswered", error, queue=self.name, key=delivery.key)
             if self._link and self._is_current(delivery) and not self._link.lost.done():
                 self._link.lost.set_result(LinkLost(f"given up by its consumer, which failed unexpectedly: {error!r}"))
+            log.failure("an event may be unanswered", error, queue=self.name, key=delivery.key)
 
     async def _settle(self, delivery: Delivery) -> None:
         """Judge one delivery and tell the broker. Work from a lost connection still holds its slot until it is done."""

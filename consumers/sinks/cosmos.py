@@ -207,12 +207,14 @@ class CosmosDocuments:
             await client.close()
             raise
 
-    def _verdict(self, error: AzureError, container: str) -> Retry:
+    def _verdict(self, error: AzureError, container: str) -> Retry | Reject:
         status = error.status_code if isinstance(error, HttpResponseError) else None
         said = str(error).partition("\n")[0]
         if status == 404:
             place = f"container {container!r} in database {self._database!r} of {self._host}"
             return Retry(Later.SINK_REFUSED, f"{place} does not exist: run `pulumi up`, which creates it")
+        if status == 413:
+            return Reject(Never.TOO_LARGE, f"container {container!r} takes no document of this size ({said})")
         if status == 429:
             return Retry(Later.SINK_THROTTLED, f"container {container!r} asks for fewer requests ({said})")
         if status is None or _is_passing(status):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import shutil
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from tests.alone import alone
 from tests.chaos.campaign import WIDTH, Lab, abreast, show
 from tests.chaos.scenarios import SCENARIOS
 from tools.cache import ROOT
@@ -26,7 +26,7 @@ HOME = ROOT / ".local/chaos"
 
 
 def main() -> int:
-    """Exit codes: 0 every row met, 1 a row not met."""
+    """Exit codes: 0 every row met, 1 a row not met, 2 another campaign is at work."""
     parser = argparse.ArgumentParser("python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="of all that is random (default: a new one)")
     parser.add_argument("--scale", type=float, default=1.0, help="the share of the full size (default 1)")
@@ -43,12 +43,17 @@ def main() -> int:
     warnings.filterwarnings("ignore", message="Generating overly large repr")
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _end)
-    began = time.monotonic()
-    shutil.rmtree(home := options.home.absolute(), ignore_errors=True)
-    home.mkdir(parents=True, mode=0o700)
-    played = abreast(Lab(home, seed, options.scale), chosen)
+    began, home = time.monotonic(), options.home.absolute()
+    try:
+        with alone(home):
+            played = abreast(Lab(home, seed, options.scale), chosen)
+    except BlockingIOError as obstacle:
+        print(obstacle, file=sys.stderr)
+        return 2
     status = show(Console(width=WIDTH), played)
     print(f"seed {seed}, {time.monotonic() - began:.0f} s; logs: {home}")
+    if wrong := ",".join(map(str, sorted({one.scenario.number for one in played if not one.met}))):
+        print(f"not met: {wrong}; to see it again: make chaos SEED={seed} SCALE={options.scale:g} ONLY={wrong}")
     return status
 
 
@@ -63,10 +68,11 @@ def _end(number: int, _: FrameType | None) -> None:
 
 def descendants(pid: int) -> Iterator[int]:
     """The processes below one, children before theirs, so that none of them starts another. Source: proc(5)."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield int(child)
-            yield from descendants(int(child))
+    with suppress(FileNotFoundError, ProcessLookupError):  # one that has ended meanwhile has none
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield int(child)
+                yield from descendants(int(child))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ import signal
 import sys
 
 import consumers.__main__
+import consumers.audit
+import consumers.lake
+import consumers.sinks.blob
 import consumers.sinks.cosmos
-import consumers.usage  # noqa: F401 - as the two before: imported once, for every life
+import consumers.usage  # noqa: F401 - as the ones before: imported once, for every life
 from consumers import log
 from tests.chaos import odd
 

@@ -14,7 +14,7 @@ from consumers.amqp import HEARTBEAT
 from tests.brokers import eventually
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, at_most, exactly, fates, none
-from tests.chaos.jobs import run_of
+from tests.chaos.runs import run_of
 from tests.chaos.world import COLLECTORS, SERVICES, Scene, World
 from tests.cluster.publishing import FIRST
 
@@ -45,7 +45,7 @@ def restarted(lab: Lab, world: World) -> Row:
                 *fates(scene.account()),
                 none("connected but idle", idle),
                 none("ended by themselves", scene.ended_alone),
-                at_most("slowest to consume again", BACK_WITHIN, slowest),
+                at_most("slowest to consume again", lab.within(BACK_WITHIN), slowest),
             ],
         )
 
@@ -65,7 +65,7 @@ def _back(scene: Scene) -> float:
 
 def frozen(lab: Lab, world: World) -> Row:
     """6: SIGSTOP for 30 s and 90 s, then a peer that is there and says nothing; traffic goes on afterwards."""
-    freezes = [30.0, 90.0] if lab.scale >= 0.1 else [30.0]
+    freezes = [30.0, 90.0] if lab.measures else [30.0]
     unnoticed, slowest = 0, 0.0
     with world.scene() as scene:
         for service in SERVICES:
@@ -94,7 +94,7 @@ def frozen(lab: Lab, world: World) -> Row:
                 *fates(scene.account()),
                 none("connections that did not notice a freeze", unnoticed),
                 at_most("half-open peer noticed", NOTICED_WITHIN, half_open),
-                at_most("slowest to consume again", BACK_WITHIN, slowest),
+                at_most("slowest to consume again", lab.within(BACK_WITHIN), slowest),
                 none("ended by themselves", scene.ended_alone),
             ],
         )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import starmap
 from pathlib import Path
 
 from rich import box
@@ -33,6 +32,15 @@ class Lab:
         """So many of something, at this scale."""
         return max(least, round(full * self.scale))
 
+    @property
+    def measures(self) -> bool:
+        """Whether it is large enough for rates and slopes, and the machine its own: the small form looks for faults."""
+        return self.scale >= 0.1
+
+    def within(self, seconds: float) -> float:
+        """A bound on a time. Where others may be at work beside it, it is wider."""
+        return seconds if self.measures else 3 * seconds
+
     @contextmanager
     def world(self, name: str, version: str) -> Iterator[World]:
         """A world with a broker of this version, until the block ends."""
@@ -44,15 +52,14 @@ class Lab:
 class Scenario:
     """One line of the table.
 
-    `small`: it is short enough for the form that runs inside `make test`. Those of one `lane` are played one after
-    the other, beside those of the others: so that what waits more than it works holds nobody up.
+    Those of one `lane` are played one after the other, beside those of the others: so that what waits more than it
+    works holds nobody up.
     """
 
     number: int
     title: str
     play: Callable[[Lab, World], Row]
     versions: tuple[str, ...] = ("4.3",)
-    small: bool = True
     lane: str = "busy"
 
 
@@ -86,28 +93,22 @@ def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
         for version in one.versions:
             lanes[one.lane.format(version=version)].append((one, version))
 
-    def apart(scenario: Scenario, version: str) -> Played:
-        return play(lab, scenario, version, lambda: lab.world(f"{scenario.number}-{version}", version))
+    def one_by_one(lane: list[tuple[Scenario, str]]) -> list[Played]:
+        return [play(lab, *one) for one in lane]
 
     with ThreadPoolExecutor() as pool:
-        played = [one for lane in pool.map(lambda lane: list(starmap(apart, lane)), lanes.values()) for one in lane]
+        played = [one for lane in pool.map(one_by_one, lanes.values()) for one in lane]
     return sorted(played, key=lambda one: (one.scenario.number, one.version != "4.3"))
 
 
-def together(lab: Lab, scenarios: Iterable[Scenario]) -> list[Played]:
-    """Play all of them in one world, on the default broker: the small form."""
-    with lab.world("small", "4.3") as world:
-        return [play(lab, scenario, "4.3", lambda: nullcontext(world)) for scenario in scenarios]
-
-
-def play(lab: Lab, scenario: Scenario, version: str, world: Callable[[], AbstractContextManager[World]]) -> Played:
+def play(lab: Lab, scenario: Scenario, version: str) -> Played:
     """Play one scenario. One that breaks is a row that is not met."""
     began = time.monotonic()
     print(f"{scenario.number:>3}  {scenario.title}, broker {version}", flush=True)
     row, fault = None, ""
     try:
-        with world() as there:
-            row = scenario.play(lab, there)
+        with lab.world(f"{scenario.number}-{version}", version) as world:
+            row = scenario.play(lab, world)
     except Exception as error:  # noqa: BLE001 - the others are played all the same
         fault = f"{type(error).__name__}: {error}"
     played = Played(scenario, version, time.monotonic() - began, row, fault)

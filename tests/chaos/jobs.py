@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import signal
 import time
 from collections import Counter
-from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from consumers import lake
-from consumers.events import Event, decode
 from consumers.ledger import MOST_ATTEMPTS, Run
-from consumers.sinks.account import parse
-from consumers.sinks.blob import AzureBlobs
-from consumers.verdicts import Retry
-from oncall.runs import Ledger
-from proof import expect
-from proof.compare import compare
 from proof.plan import Message
-from proof.portfolio import encode, events
 from tests.brokers import eventually
 from tests.chaos.campaign import Lab
-from tests.chaos.figures import Figure, Row, at_least, at_most, exactly, fates, none
+from tests.chaos.figures import Row, at_least, at_most, exactly, fates, none
 from tests.chaos.odd import DIED
 from tests.chaos.proxy import Weather
+from tests.chaos.runs import filled, is_ended, run_of, snapshots
 from tests.chaos.world import BATCH, Scene, World
 from tests.cluster.publishing import FIRST
 
@@ -79,6 +68,8 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
         if without_progress == MOST_ATTEMPTS - 1:  # once more, and it would rightly be given up
             eventually(at_work.moved, 60)
         at_work.look_on(scene.chance.uniform(0, LONGEST_LIFE))
+        if at_work.ended:
+            break
         scene.end(BATCH, signal.SIGKILL)
         undone.append(at_work.since_checkpoint)
         without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
@@ -98,7 +89,7 @@ class _Watch:
         self._scene, self._trigger = scene, trigger
         before = run_of(scene, trigger)
         self._begin = eventually(lambda: self._taken_after(before), 60)
-        self._saved, self._at = self._begin.checkpoint, time.monotonic()
+        self._saved, self._at, self.ended = self._begin.checkpoint, time.monotonic(), self._begin.status != "running"
         # checkpoints that were seen behind the one before
         self.went_back = int(before is not None and _blobs(self._begin.checkpoint) < _blobs(before.checkpoint))
 
@@ -108,18 +99,16 @@ class _Watch:
         return run if taken else None
 
     @property
-    def ended(self) -> bool:
-        return self._begin.status != "running"
-
-    @property
     def since_checkpoint(self) -> float:
         return time.monotonic() - self._at
 
     def moved(self) -> bool:
         """Whether it was saved since it was taken up."""
-        if (run := run_of(self._scene, self._trigger)) and run.checkpoint != self._saved:
-            self.went_back += _blobs(run.checkpoint) < _blobs(self._saved)
-            self._saved, self._at = run.checkpoint, time.monotonic()
+        if run := run_of(self._scene, self._trigger):
+            self.ended = run.status != "running"
+            if run.checkpoint != self._saved:
+                self.went_back += _blobs(run.checkpoint) < _blobs(self._saved)
+                self._saved, self._at = run.checkpoint, time.monotonic()
         return self._saved != self._begin.checkpoint
 
     def look_on(self, seconds: float) -> None:
@@ -145,71 +134,6 @@ def _dies(scene: Scene, place: str, trigger: Message) -> bool:
     return status == DIED
 
 
-def is_ended(scene: Scene, trigger: Message) -> bool:
-    run = run_of(scene, trigger)
-    return bool(run and run.published_at)
-
-
-def run_of(scene: Scene, trigger: Message) -> Run | None:
-    [job] = scene.world.catalog.jobs
-    return Ledger(scene.stand.endpoints).find(job.name, trigger.identity)
-
-
-def going_on(scene: Scene) -> list[Run]:
-    """The runs that have not ended."""
-    [job] = scene.world.catalog.jobs
-    return [run for run in Ledger(scene.stand.endpoints).newest(job.name, 1_000) if run.status == "running"]
-
-
-def filled(world: World, day: date, blobs: int) -> list[Event]:
-    """So many evaluations of a day in the lake, written as the collector writes them."""
-    models = [event for event in events(FIRST, world.seed) if event["type"] == "risk.evaluated"]
-    name = f"{world.seed}-{day}"
-    rows = [
-        decode(encode({**models[n % len(models)], "id": f"run-{name}-{n:06d}", "timestamp": _at(day, n),
-                       "data": {**models[n % len(models)]["data"], "evaluationId": f"ev-{name}-{n:06d}"}}))
-        for n in range(blobs)
-    ]  # fmt: skip
-
-    async def fill() -> None:
-        write = lake.handler(AzureBlobs(parse(world.stand.blobs), world.catalog.store("data_lake.container").name))
-        places = asyncio.Semaphore(8)
-
-        async def one(event: Event) -> None:
-            async with places:
-                for _ in range(10):  # a busy machine's store takes longer than a consumer would wait
-                    with suppress(Retry):
-                        await write(event)
-                        return
-                await write(event)
-
-        await asyncio.gather(*map(one, rows))
-
-    asyncio.run(fill())
-    return rows
-
-
-def _at(day: date, number: int) -> str:
-    return f"{day}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
-
-
-def snapshots(scene: Scene, rows: list[Event]) -> Figure:
-    """All that the runs of a scene wrote against what undisturbed ones make of these rows, said from the contract."""
-    planned = {}
-    for event in rows:
-        row = {"tenantId": event.tenant, "timestamp": event.timestamp_text, **_columns(event)}
-        entry = expect.snapshot(scene.world.catalog, row)
-        planned[entry.place] = entry.content
-    found, before = (seen.documents[expect.SNAPSHOTS] for seen in (scene.stand.sinks.look(), scene.before))
-    ledger = compare("snapshots", planned, found, before)
-    return Figure("snapshots as undisturbed", f"{ledger.planned:,}", f"{ledger.equal:,}", ledger.true)
-
-
-def _columns(event: Event) -> dict[str, Any]:
-    data = json.loads(bytes(event.data))
-    return {name: data[name] for name in expect.COLUMNS[event.type] if data.get(name) is not None}
-
-
 def _at_once(answers: list[dict[str, Any]]) -> int:
     """Triggers that a second worker took while the first one's run was going on, by the log's times."""
     runs = {line["id"]: line for line in answers if line["verdict"] == "written"}
@@ -228,6 +152,27 @@ def _lasted(line: dict[str, Any]) -> timedelta:
     return timedelta(milliseconds=line["ms"])
 
 
+def _taken_over(scene: Scene, trigger: Message) -> tuple[int, int]:
+    """How often the run was ended by the worker that was frozen in the middle of it, and by others."""
+    scene.world.cosmos.weather = Weather(slow=1.0)
+    scene.preload([trigger])
+    held = eventually(lambda: run_of(scene, trigger), 60)
+    frozen = scene.running[held.owner]
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        scene.world.cosmos.weather = Weather()
+        eventually(lambda: is_ended(scene, trigger), 240)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+
+    def answers() -> list[str]:
+        return [line["replica"] for line in scene.log.lines(BATCH, id=trigger.identity) if "verdict" in line]
+
+    eventually(lambda: held.owner in answers(), 60)
+    ended = Counter(line["replica"] for line in scene.log.lines(BATCH, id=trigger.identity, verdict="written"))
+    return ended[held.owner], ended.total() - ended[held.owner]
+
+
 def twice(lab: Lab, world: World) -> Row:
     """13: two workers, each with the same trigger in hand at once; the trigger is published twice."""
     rounds, day = lab.of(20, 2), FIRST - timedelta(days=50)
@@ -241,14 +186,18 @@ def twice(lab: Lab, world: World) -> Row:
         scene.settle(300)
         answers = [line for line in scene.log.lines(BATCH) if "verdict" in line]
         verdicts = Counter(line["verdict"] for line in answers)
+        holder, others = _taken_over(scene, world.trigger(day))
+        scene.settle(60)
         scene.end_all()
         return Row(
-            f"{rounds} triggers published twice, two workers",
+            f"{rounds} triggers published twice, two workers; then one that is frozen for longer than its lease",
             [
                 *fates(scene.account()),
                 exactly("runs", rounds, verdicts["written"]),
                 exactly("answered by a run that was there", rounds, verdicts["duplicate"]),
                 at_least("in the hands of both at once", 1, _at_once(answers), "triggers"),
+                exactly("ended by the other while frozen", 1, others),
+                none("ended by the frozen one as well", holder),
                 snapshots(scene, rows),
                 none("bad exits", scene.ended_alone),
             ],

@@ -17,7 +17,7 @@ class Log:
         self._files = {service: home / f"{service}.log" for service in services}
         self._begin = {file: file.stat().st_size for file in self._files.values() if file.exists()}
 
-    def lines(self, *services: str, **said: str) -> list[dict[str, Any]]:
+    def lines(self, *services: str, **said: Any) -> list[dict[str, Any]]:
         """The lines with these fields that services, else all of them, have logged."""
         told = (line for service in services or self._files for line in self._read(self._files[service]))
         return [line for line in told if line.items() >= said.items()]
@@ -30,7 +30,7 @@ class Log:
             whole = log.read().rpartition(b"\n")[0]  # the last line may still be on its way
         return lines(whole.decode(errors="replace"))
 
-    def first(self, field: str, after: Mapping[str, datetime], **said: str) -> dict[str, datetime]:
+    def first(self, field: str, after: Mapping[str, datetime], **said: Any) -> dict[str, datetime]:
         """When each value of a field was first said after its moment, by the log's times; waits for all of them."""
 
         def found() -> dict[str, datetime]:

@@ -66,7 +66,11 @@ def clustered(lab: Lab, world: World) -> Row:
                     exactly("queues with 3 members", len(queues), sum(len(q["online"]) == MEMBERS for q in queues)),
                     at_least("leaders lost, the fewest", 1, min(death.led for death in deaths), "queues"),
                     at_least("confirmed without a node, the fewest", 1, min(d.confirmed for d in deaths), "events"),
-                    at_most("slowest queue to serve again", SERVING_WITHIN, max(death.silence for death in deaths)),
+                    at_most(
+                        "slowest queue to serve again",
+                        lab.within(SERVING_WITHIN),
+                        max(death.silence for death in deaths),
+                    ),
                     none("ended by themselves", scene.ended_alone),
                 ],
             )

@@ -57,7 +57,7 @@ def down(lab: Lab, world: World) -> Row:
                     at_least(f"pauses of {queue.name}", REPLICAS * (flaps if queue == usage else 1), number, "pauses")
                     for queue, number in ((queue, pauses[queue.name]) for queue in queues)
                 ),
-                at_most("slowest to write again", BACK_WITHIN, back),
+                at_most("slowest to write again", lab.within(BACK_WITHIN), back),
                 *(
                     at_most(f"redeliveries of {queue.name}", queue.prefetch * REPLICAS, number, "events")
                     for queue, number in again.items()

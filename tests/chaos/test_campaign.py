@@ -1,4 +1,4 @@
-"""The small form of the campaign: every short scenario on the default broker, each of its figures met."""
+"""The campaign itself: what it says of a row that is not met, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,36 +11,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.alone import alone
 from tests.brokers import eventually
 from tests.chaos.__main__ import descendants
-from tests.chaos.campaign import WIDTH, Lab, Played, Scenario, abreast, show, together
+from tests.chaos.campaign import WIDTH, Lab, Played, Scenario, abreast, show
 from tests.chaos.figures import Row, at_most, none
 from tests.chaos.scenarios import SCENARIOS
 
-SEED, SCALE = 7, 0.02
-SMALL = [scenario for scenario in SCENARIOS if scenario.small]
 
-
-@pytest.mark.servers
-@pytest.mark.broker
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")  # the emulator's certificate
-def test_the_small_form_meets_every_figure(tmp_path: Path) -> None:
-    """Nothing lost, nothing twice, nobody idle, each row within its bounds."""
-    played = together(Lab(tmp_path, SEED, SCALE), SMALL)
-
-    assert {one.scenario.number: True for one in played} == {one.scenario.number: one.met for one in played}, [
-        one for one in played if not one.met
-    ]
-
-
-def test_every_scenario_has_a_number_of_its_own_and_some_are_small() -> None:
+def test_every_scenario_has_a_number_of_its_own() -> None:
     """In the order of the table."""
     numbers = [scenario.number for scenario in SCENARIOS]
 
     assert sorted(set(numbers)) == numbers
-    assert SMALL
 
 
 @pytest.mark.servers
@@ -85,6 +68,18 @@ def test_one_figure_that_is_not_met_fails_the_campaign(figures: list[object], st
     assert 1 == show(console, [])
 
 
+def test_a_second_run_in_one_folder_is_refused(tmp_path: Path) -> None:
+    """It would take away the data of the first one; afterwards there is room, and nothing left of it."""
+    with alone(tmp_path / "lab"):
+        (tmp_path / "lab/data").touch()
+        with pytest.raises(BlockingIOError, match="another run is at work"), alone(tmp_path / "lab"):
+            pass
+        assert (tmp_path / "lab/data").exists()
+
+    with alone(tmp_path / "lab"):
+        assert not list((tmp_path / "lab").iterdir())
+
+
 def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the fault, and the others are played all the same."""
 
@@ -93,8 +88,7 @@ def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Lab, "world", lambda *_: nullcontext())
     scenarios = [Scenario(1, "broken", broken), Scenario(2, "sound", lambda *_: Row("", [none("lost", 0)]))]
-    apart, beside = abreast(Lab(tmp_path, SEED, SCALE), scenarios), together(Lab(tmp_path, SEED, SCALE), scenarios)
+    played = abreast(Lab(tmp_path, 7, 1.0), scenarios)
 
-    for played in (apart, beside):
-        assert [False, True] == [one.met for one in played]
-        assert "AssertionError: still 3 after 120 s" == played[0].fault
+    assert [False, True] == [one.met for one in played]
+    assert "AssertionError: still 3 after 120 s" == played[0].fault

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import tools
+from tests.alone import alone
 from tests.cluster import inside, namespaces
 from tests.cluster.scenario import EVENTS
 from tools.cache import ROOT, PartError
@@ -35,27 +33,14 @@ def main() -> int:
     try:
         for part in FOR_CLUSTER:
             tools.folder(part.name)
-        with _alone():
+        with alone(HOME):
             return _run()
     except (PartError, BlockingIOError) as obstacle:
         print(obstacle, file=sys.stderr)
         return 2
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Raises BlockingIOError while another run uses the folder."""
-    HOME.parent.mkdir(mode=0o700, exist_ok=True)
-    with HOME.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(f"another run is at work in {HOME}: wait for its end") from None
-        yield
-
-
 def _run() -> int:
-    shutil.rmtree(HOME, ignore_errors=True)
     began = time.monotonic()
     command = [sys.executable, "-m", "tests.cluster", "--inside", *sys.argv[1:]]
     status, remains = namespaces.run(command, f"cluster-{os.getpid()}")

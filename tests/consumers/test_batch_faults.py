@@ -229,6 +229,29 @@ def test_an_outage_of_a_sink_is_not_a_failure_of_the_job(job: ScriptedJob, lost:
     run(story())
 
 
+def test_outages_that_the_process_lives_through_are_no_attempts(job: ScriptedJob) -> None:
+    """However many: the ledger could not be told either, so that the worker remembers it."""
+
+    async def story() -> None:
+        platform = Platform()
+
+        def cut_off(_request: Request, deps: Deps) -> Outcome:
+            platform.documents.unavailable = True
+            deps.checkpoint({"step": 1})
+            return Outcome()
+
+        job.script, worker = cut_off, platform.worker("a")
+        for _ in range(2 * MOST_ATTEMPTS):
+            with pytest.raises(Retry, match="sink_unavailable"):
+                await worker.handle(trigger())
+            platform.documents.unavailable = False
+        job.counts_to(2)
+        assert await worker.handle(trigger())
+        assert ("completed", 1) == ((found := await platform.run_of(trigger())).status, found.attempt)
+
+    run(story())
+
+
 def test_an_end_whose_answer_was_lost_is_found_at_the_next_delivery(job: ScriptedJob) -> None:
     """The ledger knows that the run ended, so that it is announced and not repeated."""
 

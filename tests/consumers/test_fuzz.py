@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pika.compat import long
+from pika.spec import BasicProperties
 
 from consumers import audit, dead, paths, usage
+from consumers.delivery import Delivery
 from consumers.events import MAX_BODY, MAX_DEPTH, decode
 from consumers.verdicts import Never, Reject
 from tests import samples
+from tests.memory_broker import MemoryBroker, MemoryChannel
 from tests.samples import body_of, envelope
 
 SUFFIX = "json"
@@ -38,6 +42,17 @@ json_values = st.recursive(
     max_leaves=8,
 )
 keys = st.sampled_from(samples.keys())
+
+
+@fuzz
+@given(count=json_values | st.integers().map(long))
+@example(long(3))
+def test_a_count_of_deliveries_that_no_broker_wrote_counts_for_none(count: Any) -> None:
+    """A producer may send a header of that name, which must not end a connection; a broker's count is a `long`."""
+    sent, channel = BasicProperties(headers={"x-delivery-count": count}), MemoryChannel(MemoryBroker("4.3"))
+    charged = Delivery(channel, 1, "risk.evaluated", sent, b"", came=0.0).charged  # type: ignore[arg-type]
+
+    assert charged == (count if isinstance(count, int) and count > 0 and count is not True else 0)
 
 
 @st.composite

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from catalog import CATALOG
+from catalog import CATALOG, Queue
 from catalog.metrics import CONSUMED, SUSPECTS
 from consumers import worker as module
 from consumers.amqp import Broker
@@ -25,29 +26,33 @@ from tests.memory_broker import InstantLoop, MemoryBroker, MemoryChannel, Messag
 from tests.samples import envelope
 
 QUEUE = replace(CATALOG.queue("logging_data_lake"), prefetch=10, delivery_limit=20)
-METERS = Meters(replace(CATALOG, queues=(QUEUE,)), QUEUE.service)
+OTHER = replace(CATALOG.queue("logging_ml_audit"), prefetch=10, delivery_limit=20)
+METERS = Meters(replace(CATALOG, queues=(QUEUE, OTHER)), QUEUE.service)
+SECONDS = {QUEUE: (0.005, 0.02), OTHER: (0.05, 0.2)}  # of a write; the other queue's outlasts most of a short life
 GOOD = 600
 SAMPLE = envelope("risk.evaluated")
 
 
 class Process:
-    """One consumer that dies of certain payloads, and is started again."""
+    """A consumer of some queues that dies of certain payloads, and is started again."""
 
-    def __init__(self, broker: MemoryBroker, culprits: set[str]) -> None:
-        self._broker, self._culprits = broker, culprits
+    def __init__(self, queues: Collection[Queue], culprits: set[str]) -> None:
+        self._queues, self._culprits = queues, culprits
         self.crashes = 0
         self.start()
 
     def start(self) -> None:
         self.killed = False
-        known = list(self._broker.channels)
+        beginning, stopping = asyncio.Lock(), asyncio.Event()
         dead: Any = None  # nothing here is malformed
-        worker = Worker(QUEUE, self._handle, Broker(""), dead, METERS, asyncio.Event())
-        self._task = asyncio.create_task(worker.run())
-        self._known, self._worker = known, worker
+        self._workers = [
+            Worker(queue, partial(self._handle, queue), Broker(""), dead, METERS, stopping, beginning=beginning)
+            for queue in self._queues
+        ]
+        self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
 
-    async def _handle(self, event: Event) -> bool:
-        await asyncio.sleep(random.uniform(0.005, 0.02))
+    async def _handle(self, queue: Queue, event: Event) -> bool:
+        await asyncio.sleep(random.uniform(*SECONDS[queue]))
         if event.id in self._culprits:
             self.crash()
             await asyncio.sleep(3600)  # a dead process goes no further
@@ -56,30 +61,48 @@ class Process:
     def crash(self) -> None:
         self.killed = True
         self.crashes += 1
-        link = self._worker._link
-        assert link
-        channel = link.channel
-        assert isinstance(channel, MemoryChannel)
-        self._worker._stopping.set()
-        for task in self._worker._in_hand.values():
+        self.end()
+        for worker in self._workers:
+            for task in worker._in_hand.values():
+                task.cancel()
+            if worker._link:  # not every queue's turn to begin has come
+                channel = worker._link.channel
+                assert isinstance(channel, MemoryChannel)
+                channel.drop()
+
+    def end(self) -> None:
+        for worker in self._workers:
+            worker._stopping.set()
+        for task in self._tasks:
             task.cancel()
-        self._task.cancel()
-        channel.drop()
 
 
-async def scenario(broker: MemoryBroker, processes: int, culprits: set[str]) -> int:
-    """Until nothing is left in the queue; the number of crashes."""
-    started = [Process(broker, culprits) for _ in range(processes)]
-    while len(broker.acked) + len(broker.dead) < GOOD + len(culprits):
-        broker.deliver(3)
+async def scenario(brokers: Mapping[Queue, MemoryBroker], processes: int, culprits: set[str]) -> int:
+    """Until nothing is left in the queues; the number of crashes."""
+    messages = {queue: len(broker.ready) for queue, broker in brokers.items()}
+    started = [Process(brokers.keys(), culprits) for _ in range(processes)]
+    while any(len(broker.acked) + len(broker.dead) < messages[queue] for queue, broker in brokers.items()):
+        for broker in brokers.values():
+            broker.deliver(3)
         await asyncio.sleep(0.002)
         for process in started:
             if process.killed:
                 process.start()
     for process in started:
-        process._task.cancel()
+        process.end()
     await asyncio.sleep(0)
     return sum(process.crashes for process in started)
+
+
+def crashes(monkeypatch: pytest.MonkeyPatch, brokers: Mapping[Queue, MemoryBroker], *how: Any) -> int:
+    """Play the scenario in no time."""
+
+    def connect(_: Any, name: str) -> Any:
+        return next(broker for queue, broker in brokers.items() if name.startswith(queue.name)).connect()
+
+    monkeypatch.setattr(module, "connect", connect)
+    with asyncio.Runner(loop_factory=InstantLoop) as runner:
+        return runner.run(asyncio.wait_for(scenario(brokers, *how), 100_000))
 
 
 @pytest.mark.parametrize("version", ["4.3", "4.0"])
@@ -95,12 +118,32 @@ def test_no_innocent_is_dead_lettered(monkeypatch: pytest.MonkeyPatch, version: 
             names.insert(random.randrange(len(names)), culprit)
         broker = MemoryBroker(version, limit=QUEUE.delivery_limit)
         broker.ready.extend(Message(json.dumps({**SAMPLE, "id": name}).encode()) for name in names)
-        monkeypatch.setattr(module, "connect", broker.connect)
-        with asyncio.Runner(loop_factory=InstantLoop) as runner:
-            crashes = runner.run(asyncio.wait_for(scenario(broker, processes, culprits), 100_000))
+        died = crashes(monkeypatch, {QUEUE: broker}, processes, culprits)
 
         assert culprits == {json.loads(body)["id"] for body in broker.dead}, f"seed {seed}"
-        assert len(culprits) * (QUEUE.delivery_limit + 1) >= crashes
+        assert len(culprits) * (QUEUE.delivery_limit + 1) >= died
+
+
+@pytest.mark.parametrize("version", ["4.3", "4.0"])
+@pytest.mark.parametrize("place", [0, 30])
+@pytest.mark.parametrize("deadly", [QUEUE, OTHER], ids=lambda queue: str(queue.handler))
+def test_what_kills_a_process_is_not_charged_to_its_other_queue(
+    monkeypatch: pytest.MonkeyPatch, version: str, place: int, deadly: Queue
+) -> None:
+    """Not even where what the other one has in hand is slower than death, and comes back first of all."""
+    monkeypatch.setattr("consumers.log.line", lambda *_, **__: None)
+    for seed in range(5):
+        random.seed(seed)
+        brokers = {queue: MemoryBroker(version, limit=queue.delivery_limit) for queue in (QUEUE, OTHER)}
+        for queue, broker in brokers.items():
+            names = [f"{queue.handler}{number}" for number in range(60)]
+            if queue is deadly:
+                names.insert(place, "culprit")
+            broker.ready.extend(Message(json.dumps({**SAMPLE, "id": name}).encode()) for name in names)
+        died = crashes(monkeypatch, brokers, 1, {"culprit"})
+
+        assert ["culprit"] == [json.loads(body)["id"] for broker in brokers.values() for body in broker.dead]
+        assert QUEUE.delivery_limit + 1 >= died
 
 
 @pytest.fixture

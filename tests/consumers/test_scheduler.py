@@ -13,6 +13,7 @@ from consumers import jobs
 from consumers.events import decode
 from consumers.scheduler import LATE, Scheduler, last_due
 from consumers.verdicts import Later, Retry
+from tests.brokers import lines
 from tests.runs import JOB, Outbox
 
 SUNDAY = datetime(2026, 1, 4, 1, tzinfo=UTC)  # the cron line of the job: 0 1 * * 0
@@ -106,11 +107,23 @@ def test_a_trigger_that_the_broker_does_not_take_is_tried_again() -> None:
     assert [IDENTITY] == watch.at(SUNDAY + 10 * SECOND, SUNDAY + 15 * SECOND)
 
 
-def test_a_trigger_that_could_not_be_published_for_an_hour_is_given_up() -> None:
-    """A run at an odd hour is worse than none: the alert on missing runs has told by then."""
+def test_a_trigger_that_could_not_be_published_for_an_hour_is_given_up(capfd: pytest.CaptureFixture[str]) -> None:
+    """A run at an odd hour is worse than none; it is said once, with how to run it by hand."""
     watch = Watch(Outbox(fail=[Retry(Later.SINK_UNAVAILABLE, "down")]))
 
-    assert [] == watch.at(SUNDAY, SUNDAY + LATE)
+    assert [] == watch.at(SUNDAY, SUNDAY + LATE, SUNDAY + LATE + SECOND)
+    assert [("error", f"run it by hand: oncall trigger {JOB}")] == _left_out(capfd)
+
+
+def test_a_due_time_that_was_slept_through_is_left_out_and_said(capfd: pytest.CaptureFixture[str]) -> None:
+    """Another process may have published it, so that it is no error."""
+    assert [] == Watch().at(SUNDAY + LATE, SUNDAY + 2 * LATE)
+    assert [("info", "oncall runs shows whether another process published it")] == _left_out(capfd)
+
+
+def _left_out(capfd: pytest.CaptureFixture[str]) -> list[tuple[str, str]]:
+    told = lines(capfd.readouterr().out)
+    return [(line["level"], line["detail"]) for line in told if line["message"] == "trigger left out"]
 
 
 def test_every_look_at_the_clock_is_told() -> None:

@@ -10,7 +10,7 @@ import pytest
 from consumers import usage
 from consumers.sinks import Documents
 from consumers.sinks.cosmos import CosmosDocuments
-from consumers.verdicts import Later, Retry
+from consumers.verdicts import Later, Never, Reject, Retry
 from tests.samples import sample
 from tests.sinks.conftest import DocumentAccount
 from tests.sinks.contract import USAGE, DocumentContract, content, fresh, tell
@@ -164,6 +164,21 @@ def test_a_store_with_too_much_to_do_throttles(over_wire: Callable[[], Documents
     assert Later.SINK_THROTTLED == verdict.reason
     assert f"container {USAGE!r} asks for fewer requests" in verdict.detail
     assert len(wire.requests) > 4
+
+
+def test_a_document_that_the_store_finds_too_large_is_refused_for_ever(
+    over_wire: Callable[[], Documents], wire: Wire
+) -> None:
+    """No later try would make it smaller: it becomes a dead letter at once, with its reason."""
+
+    async def story(documents: Documents) -> None:
+        await documents.create(USAGE, a_document())
+        wire.always = Answer(413, '{"message": "request size is too large"}')
+        with pytest.raises(Reject, match="takes no document of this size") as refusal:
+            await documents.create(USAGE, a_document())
+        assert Never.TOO_LARGE == refusal.value.reason
+
+    tell(over_wire, story)
 
 
 def test_a_refused_key_is_named(over_wire: Callable[[], Documents], wire: Wire, cosmos: DocumentAccount) -> None:

@@ -1,0 +1,89 @@
+"""Runs of the batch job as a scenario sees them: what they read, how far they are, and what they wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from datetime import date
+from typing import Any
+
+from consumers import lake
+from consumers.events import Event, decode
+from consumers.ledger import Run
+from consumers.sinks.account import parse
+from consumers.sinks.blob import AzureBlobs
+from consumers.verdicts import Retry
+from oncall.runs import Ledger
+from proof import expect
+from proof.compare import compare
+from proof.plan import Message
+from proof.portfolio import encode, events
+from tests.chaos.figures import Figure
+from tests.chaos.world import Scene, World
+from tests.cluster.publishing import FIRST
+
+
+def is_ended(scene: Scene, trigger: Message) -> bool:
+    run = run_of(scene, trigger)
+    return bool(run and run.published_at)
+
+
+def run_of(scene: Scene, trigger: Message) -> Run | None:
+    [job] = scene.world.catalog.jobs
+    return Ledger(scene.stand.endpoints).find(job.name, trigger.identity)
+
+
+def going_on(scene: Scene) -> list[Run]:
+    """The runs that have not ended."""
+    [job] = scene.world.catalog.jobs
+    return [run for run in Ledger(scene.stand.endpoints).newest(job.name, 1_000) if run.status == "running"]
+
+
+def filled(world: World, day: date, blobs: int) -> list[Event]:
+    """So many evaluations of a day in the lake, written as the collector writes them."""
+    models = [event for event in events(FIRST, world.seed) if event["type"] == "risk.evaluated"]
+    name = f"{world.seed}-{day}"
+    rows = [
+        decode(encode({**models[n % len(models)], "id": f"run-{name}-{n:06d}", "timestamp": _at(day, n),
+                       "data": {**models[n % len(models)]["data"], "evaluationId": f"ev-{name}-{n:06d}"}}))
+        for n in range(blobs)
+    ]  # fmt: skip
+
+    async def fill() -> None:
+        write = lake.handler(AzureBlobs(parse(world.stand.blobs), world.catalog.store("data_lake.container").name))
+        places = asyncio.Semaphore(8)
+
+        async def one(event: Event) -> None:
+            async with places:
+                for _ in range(10):  # a busy machine's store takes longer than a consumer would wait
+                    with suppress(Retry):
+                        await write(event)
+                        return
+                await write(event)
+
+        await asyncio.gather(*map(one, rows))
+
+    asyncio.run(fill())
+    return rows
+
+
+def _at(day: date, number: int) -> str:
+    return f"{day}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
+
+
+def snapshots(scene: Scene, rows: list[Event]) -> Figure:
+    """All that the runs of a scene wrote against what undisturbed ones make of these rows, said from the contract."""
+    planned = {}
+    for event in rows:
+        row = {"tenantId": event.tenant, "timestamp": event.timestamp_text, **_columns(event)}
+        entry = expect.snapshot(scene.world.catalog, row)
+        planned[entry.place] = entry.content
+    found, before = (seen.documents[expect.SNAPSHOTS] for seen in (scene.stand.sinks.look(), scene.before))
+    ledger = compare("snapshots", planned, found, before)
+    return Figure("snapshots as undisturbed", f"{ledger.planned:,}", f"{ledger.equal:,}", ledger.true)
+
+
+def _columns(event: Event) -> dict[str, Any]:
+    data = json.loads(bytes(event.data))
+    return {name: data[name] for name in expect.COLUMNS[event.type] if data.get(name) is not None}
