@@ -21,7 +21,8 @@ ANSWERED = {
         "_begin: Reject",  # another worker was first; what it wrote is read
         "_renew: LostLease",  # the lease has noted it, and every later write raises it
         "note_published: Changed",  # another worker said so too
-        "release: Retry",  # a lease that cannot be given up runs out
+        "release: LostLease",  # it is another's by now
+        "release: Retry",  # a lease that cannot be given up runs out; this worker remembers it
     },
     "sinks/blob.py": {"probe: AlreadyExistsError"},  # another process asks the same
     "sinks/cosmos.py": {
