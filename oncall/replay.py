@@ -44,7 +44,8 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
         before = waiting(opened, queue)
         chosen = _in_hand(opened, queue, choice, options.limit)
         put_back(opened, queue, before)
-    events = len({letter.key for letter in chosen})
+    counted = {letter.key for letter in chosen}
+    events = len(counted)
     if missing := sorted(set(choice.ids) - {letter.id for letter in chosen}):
         raise no_such_letter(queue, missing)
     if choice.corrected is not None and events > 1:
@@ -59,7 +60,8 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     # A connection of its own: while a person thinks, heartbeats stop and the broker would take the letters back.
     with channel(endpoints) as opened:
         before = waiting(opened, queue)
-        replayed, gone = _replay(opened, queue, choice, options.limit)
+        letters = [letter for letter in _in_hand(opened, queue, choice, options.limit) if letter.key in counted]
+        replayed, gone = _replay(opened, queue, letters, choice.corrected)
         left = before - gone
         put_back(opened, queue, left)
     needs = [f"{events - replayed} event(s) were in somebody else's hand: run it again"] if replayed < events else []
@@ -67,13 +69,12 @@ def run(options: argparse.Namespace, endpoints: Endpoints) -> Answer:
     return Answer({**data, "replayed": replayed, "left": left}, [show.text(words)], needs)
 
 
-def _replay(opened: BlockingChannel, queue: Queue, choice: Choice, limit: int) -> tuple[int, int]:
+def _replay(opened: BlockingChannel, queue: Queue, letters: list[Letter], corrected: bytes | None) -> tuple[int, int]:
     """(events replayed, letters gone). All are read first: one that fails again must not be taken for its own copy."""
     done: set[tuple[str, str]] = set()
-    letters = _in_hand(opened, queue, choice, limit)
     for letter in letters:
         if letter.key not in done:
-            body = letter.body if choice.corrected is None else choice.corrected
+            body = letter.body if corrected is None else corrected
             try:
                 publish(opened, "", queue.name, body, letter.revived())
             except Trouble as error:

@@ -291,6 +291,21 @@ def test_a_corrected_body_replaces_the_letter(oncall: OnCall, stack: Any, lake: 
     )
 
 
+def test_what_dies_while_a_person_thinks_stays(
+    oncall: OnCall, stack: Any, lake: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what was counted goes back: the corrected body must not stand for another event with the same id."""
+    stack.bury(lake, body_of("risk.evaluated", id="a", tenantId=...), "no_tenant")
+    (tmp_path / "fixed.json").write_bytes(event("a"))
+    other = body_of("risk.evaluated", id="a", tenantId="another")
+    monkeypatch.setattr(replay, "_ask", lambda *_, **__: stack.bury(lake, other, "conflict"))
+
+    answer = oncall("dead", "replay", lake.name, "--id", "a", "--body", str(tmp_path / "fixed.json"))
+
+    assert (0, [event("a")]) == (answer.code, [body for _, body in stack.broker.take(lake.name)])
+    assert [other] == [body for _, body in stack.broker.take(lake.dead)]
+
+
 def test_an_event_without_an_id_gets_its_first_one(oncall: OnCall, stack: Any, lake: Queue, tmp_path: Path) -> None:
     """A letter that is named by its hash has no id to keep."""
     stack.bury(lake, b"not json", "undecodable")
