@@ -44,6 +44,9 @@ class Seen:
     dead: dict[str, Found]
 
 
+PATIENCE = 300  # seconds for one answer; an emulator gives everything that it has in one
+
+
 class Lake:
     """The blob container; a place is `<container>/<path>`."""
 
@@ -103,7 +106,9 @@ class Database:
     def __init__(self, account: Account) -> None:
         # The library checks no certificate where the emulator is, and would say so at every request.
         urllib3.disable_warnings(InsecureRequestWarning)
-        self._database = CosmosClient(account.endpoint, account.key).get_database_client(account.database)
+        self._database = CosmosClient(account.endpoint, account.key, read_timeout=PATIENCE).get_database_client(
+            account.database
+        )
 
     def contents(self, store: Store) -> Found:
         """Every document of a container, without what the database adds to it."""

@@ -8,7 +8,6 @@ import secrets
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -37,10 +36,6 @@ def main() -> int:
     only = {int(number) for number in options.only.split(",") if number}
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.number in only]
     print(f"make chaos SEED={seed} SCALE={options.scale:g}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", flush=True)
-    warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the emulator's certificate
-    # Hypothesis sees the random numbers of the scenarios beside it, and would print a whole strategy each time.
-    warnings.filterwarnings("ignore", message="Do not use the `random` module inside strategies")
-    warnings.filterwarnings("ignore", message="Generating overly large repr")
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _end)
     began, home = time.monotonic(), options.home.absolute()
@@ -58,7 +53,7 @@ def main() -> int:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End every process of the campaign, and then this one: its threads wait for minutes on what happens next."""
+    """End every process of the campaign, and then this one: it would wait for minutes on what happens next."""
     for pid in list(descendants(os.getpid())):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.alone import alone
 from tests.brokers import eventually
 from tests.chaos.__main__ import descendants
-from tests.chaos.campaign import WIDTH, Lab, Played, Scenario, abreast, show
+from tests.chaos.campaign import WIDTH, Lab, Played, Scenario, one_by_one, show
 from tests.chaos.figures import Row, at_most, none
 from tests.chaos.scenarios import SCENARIOS
 
@@ -87,8 +87,9 @@ def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path, monkeyp
         raise AssertionError("still 3 after 120 s")
 
     monkeypatch.setattr(Lab, "world", lambda *_: nullcontext())
+    lab = Lab(tmp_path, 7, 1.0)
     scenarios = [Scenario(1, "broken", broken), Scenario(2, "sound", lambda *_: Row("", [none("lost", 0)]))]
-    played = abreast(Lab(tmp_path, 7, 1.0), scenarios)
+    played = one_by_one(lab, [(scenario, "4.3") for scenario in scenarios])
 
     assert [False, True] == [one.met for one in played]
     assert "AssertionError: still 3 after 120 s" == played[0].fault

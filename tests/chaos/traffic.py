@@ -168,7 +168,8 @@ def terminated(lab: Lab, world: World) -> Row:
         scene.settle(600)
         exits.append(scene.end_together(scene.running))
         lines = [line for service in SERVICES for line in _verdicts(scene, service)]
-        again = sum(int(line["attempt"]) > 1 for line in lines)
+        tried = {(line["queue"], line["id"]) for line in lines if line["verdict"] == "retried"}  # by the sink's fault
+        again = sum(int(line["attempt"]) > 1 and (line["queue"], line["id"]) not in tried for line in lines)
         returned = sum(line["verdict"] == "returned" for line in lines)
         found = scene.account()
         slowest = {name: max(seconds.get(name, 0.0) for seconds in exits) for name in SERVICES}
