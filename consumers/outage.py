@@ -15,8 +15,8 @@ Probe = Callable[[], Awaitable[object]]
 
 # What a sink throttles is tried again by itself, as long as a probe gets through.
 SUSPICIOUS = (Later.SINK_UNAVAILABLE, Later.SINK_REFUSED, Later.SINK_THROTTLED)
-PROBE_WITHIN = 4.0  # seconds for one probe; with the pause below: noticed within 8 s after the sink is back
-LONGEST_PAUSE = 4.0
+PROBE_WITHIN = 4.0  # seconds for one probe; with the pause below: noticed within 6 s after the sink is back
+LONGEST_PAUSE = 2.0
 
 
 async def no_sink() -> None:

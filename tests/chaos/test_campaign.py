@@ -61,7 +61,10 @@ def _runs(pid: int) -> bool:
 )
 def test_one_figure_that_is_not_met_fails_the_campaign(figures: list[object], status: int) -> None:
     """A row that saw nothing has met nothing, and so has a campaign without rows."""
-    scenario, console = Scenario(1, "kills", lambda *_: Row("", [])), Console(width=WIDTH, record=True, quiet=True)
+    scenario, console = (
+        Scenario(1, "kills", lambda *_: Row("", []), "lane"),
+        Console(width=WIDTH, record=True, quiet=True),
+    )
     played = Played(scenario, "4.3", 1.0, Row("two events", figures))  # type: ignore[arg-type]
 
     assert status == show(console, [played])
@@ -88,7 +91,10 @@ def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Lab, "world", lambda *_: nullcontext())
     lab = Lab(tmp_path, 7, 1.0)
-    scenarios = [Scenario(1, "broken", broken), Scenario(2, "sound", lambda *_: Row("", [none("lost", 0)]))]
+    scenarios = [
+        Scenario(1, "broken", broken, "lane"),
+        Scenario(2, "sound", lambda *_: Row("", [none("lost", 0)]), "lane"),
+    ]
     played = one_by_one(lab, [(scenario, "4.3") for scenario in scenarios])
 
     assert [False, True] == [one.met for one in played]
