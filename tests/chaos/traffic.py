@@ -165,7 +165,7 @@ def terminated(lab: Lab, world: World) -> Row:
             leases += sum(run.lease_until > datetime.now(UTC) for run in left)
         for service in SERVICES:
             scene.start(service)
-        scene.settle(600)
+        scene.settle(1_200)  # a run of each round may be left, one after the other
         exits.append(scene.end_together(scene.running))
         lines = [line for service in SERVICES for line in _verdicts(scene, service)]
         tried = {(line["queue"], line["id"]) for line in lines if line["verdict"] == "retried"}  # by the sink's fault
