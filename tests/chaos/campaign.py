@@ -21,7 +21,7 @@ from tests.chaos.figures import Figure, Row
 from tests.chaos.world import World
 
 WIDTH = 150
-ABREAST = 4  # lanes; two cores bear no more of them
+ABREAST = 5  # lanes of the small form at once; in full there are four
 
 
 @dataclass(frozen=True)
