@@ -30,9 +30,8 @@ class Scheduler:
     publisher: Publisher
     ticked: Callable[[datetime], None]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    _published: dict[str, datetime] = field(default_factory=dict)
+    _done: dict[str, datetime] = field(default_factory=dict)  # published, or left out
     _refused: dict[str, datetime] = field(default_factory=dict)
-    _left: dict[str, datetime] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -46,7 +45,7 @@ class Scheduler:
         self.ticked(now)
         for job in self.catalog.jobs:
             due = last_due(job, now)
-            if due == self._published.get(job.name):
+            if due == self._done.get(job.name):
                 continue
             if due <= now - LATE:
                 self._leave(job, due)
@@ -57,19 +56,15 @@ class Scheduler:
                 log.line("warning", message="trigger not published", job=job.name, due=due, detail=error.detail)
                 self._refused[job.name] = due
             else:
-                self._published[job.name] = due
+                self._done[job.name] = due
 
     def _leave(self, job: Job, due: datetime) -> None:
-        """Say once that a due time is too old: an error if it was tried here, else another may have published it."""
-        if self._left.get(job.name) != due:
-            self._left[job.name] = due
-            tried = self._refused.get(job.name) == due
-            hint = (
-                f"run it by hand: oncall trigger {job.name}"
-                if tried
-                else "oncall runs shows whether another process published it"
-            )
-            log.line("error" if tried else "info", message="trigger left out", job=job.name, due=due, detail=hint)
+        """Say that a due time is too old: an error if it was tried here, else another may have published it."""
+        level, hint = "info", "oncall runs shows whether another process published it"
+        if self._refused.get(job.name) == due:
+            level, hint = "error", f"run it by hand: oncall trigger {job.name}"
+        log.line(level, message="trigger left out", job=job.name, due=due, detail=hint)
+        self._done[job.name] = due
 
     async def _publish(self, job: Job, due: datetime) -> None:
         at, queue = envelope.iso(due), self.catalog.queue_of("batch")

@@ -30,6 +30,7 @@ from oncall.letters import read
 from proof import expect
 from proof.compare import Content
 
+PATIENCE = 300  # seconds for one answer; an emulator gives everything that it has in one
 READERS = 8  # downloads at once; more only makes a local blob server slower
 
 Found = dict[str, Content]
@@ -42,9 +43,6 @@ class Seen:
     blobs: frozenset[str]
     documents: dict[str, Found]
     dead: dict[str, Found]
-
-
-PATIENCE = 300  # seconds for one answer; an emulator gives everything that it has in one
 
 
 class Lake:

@@ -20,7 +20,9 @@ from tests.chaos.world import BATCH, Scene, World
 from tests.cluster.publishing import FIRST
 
 BOUNDARIES = ("claimed", "written", "checkpoint", "ended", "published", "noted", "answered", "acked")
-DAY = 1_024  # blobs in four batches; a listing of all in one would take longer than a busy machine has for an answer
+PER_DAY = (
+    1_024  # blobs in four batches; a listing of all in one would take longer than a busy machine has for an answer
+)
 LONGEST_LIFE = 3.0  # seconds from taking the run up to the kill
 SLOW = 0.15  # seconds; a batch waits so long 8 times, and a life sees one of them on average or none
 SHORT = 300  # blobs; two batches
@@ -31,7 +33,7 @@ def killed(lab: Lab, world: World) -> Row:
     kills = lab.of(50, 5)
     first, places = FIRST - timedelta(days=100), [FIRST - timedelta(days=20 + n) for n in range(len(BOUNDARIES))]
     days = 1 + kills // 4  # a batch for each kill and more, so that the run outlives them
-    rows = [row for n in range(days) for row in filled(world, first + timedelta(days=n), DAY)]
+    rows = [row for n in range(days) for row in filled(world, first + timedelta(days=n), PER_DAY)]
     blobs = len(rows)
     rows += [row for day in places for row in filled(world, day, SHORT)]
     with world.scene() as scene:
