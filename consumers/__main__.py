@@ -36,7 +36,7 @@ async def run(settings: Settings) -> None:
     meters = Meters(settings.catalog, settings.service)
     publisher = ConfirmedPublisher(settings.broker, f"{settings.service} publisher")
     parts = Parts(settings, publisher, meters, stopping)
-    beginning = asyncio.Lock()
+    solitude = asyncio.Lock()
     workers = [
         Worker(
             queue,
@@ -46,7 +46,7 @@ async def run(settings: Settings) -> None:
             meters,
             stopping,
             probe=parts.probe(queue.handler),
-            beginning=beginning,
+            solitude=solitude,
         )
         for queue in settings.catalog.queues_of(settings.service)
     ]

@@ -21,7 +21,7 @@ from consumers.delivery import NOT_A_TRY, Delivery
 from consumers.judgement import Handler, Judge
 from consumers.metrics import Meters
 from consumers.outage import Outage, Probe, no_sink
-from consumers.probation import QUIET, Probation
+from consumers.probation import Probation
 from consumers.tally import Tally
 from consumers.verdicts import Later, Retry
 from consumers.waiting import first, happens
@@ -40,7 +40,7 @@ class Worker:
         stopping: asyncio.Event,
         *,
         probe: Probe = no_sink,
-        beginning: asyncio.Lock | None = None,
+        solitude: asyncio.Lock | None = None,
     ) -> None:
         self._queue, self._broker, self._stopping = queue, broker, stopping
         self._judge = Judge(queue, handle, dead)
@@ -48,7 +48,7 @@ class Worker:
         self._rests = asyncio.Event()  # something in hand began to rest
         self._link: Link | None = None
         self._can = Capabilities.of("4.0")
-        self._probation = Probation(queue.prefetch, beginning or asyncio.Lock())
+        self._probation = Probation(queue.prefetch, solitude or asyncio.Lock())
         self.outage = Outage(queue.name, probe, meters[PAUSED].labels(queue.name))
         self.trouble = "not connected yet"
         self.consuming = asyncio.Event()
@@ -107,17 +107,21 @@ class Worker:
             self.trouble = ""  # paused on purpose is ready
         await first(self.outage.over, self._stopping, link.lost)
         ends = self._probation.turn, self.outage.began, self._stopping, link.lost
-        async with self._probation.beginning():
-            if self._stopping.is_set() or link.lost.done():
+        async with self._probation.solitude():
+            if self._ends(link):
                 return
             tag = await self._consume(link)
-            while not await first(*ends, within=QUIET) and self._busy:
-                pass  # something is handled alone
+            while not await first(*ends, within=self._probation.patience) and self._busy:
+                pass  # a suspect is being handled
+        self._probation.leave()
         await first(*ends)
         if not link.lost.done():
             await link.cancel(tag)
         await self._idle(link)
-        await self._handle_alone(link, self._probation.line_up())
+        await self._handle(link, self._probation.line_up())
+
+    def _ends(self, link: Link) -> bool:
+        return self._stopping.is_set() or link.lost.done()
 
     async def _consume(self, link: Link) -> str:
         consuming: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -136,12 +140,12 @@ class Worker:
         log.line("info", queue=self.name, message="consuming", prefetch=prefetch)
         return tag
 
-    async def _idle(self, link: Link) -> None:
-        """Wait until nothing is being handled."""
+    async def _idle(self, link: Link, *unless: asyncio.Event) -> None:
+        """Wait until nothing is being handled, unless one of these happens."""
         while busy := self._busy:
             self._rests.clear()
-            await first(*busy, self._rests, self._stopping, link.lost)
-            if self._stopping.is_set() or link.lost.done():
+            await first(*busy, self._rests, self._stopping, link.lost, *unless)
+            if self._ends(link) or any(event.is_set() for event in unless):
                 return
 
     @property
@@ -149,15 +153,15 @@ class Worker:
         """What is being handled. What rests before its next try harms nobody."""
         return [task for delivery, task in self._in_hand.items() if not delivery.resting]
 
-    async def _handle_alone(self, link: Link, waiting: list[Delivery]) -> None:
-        """One after the other, with nothing beside it that a crash would charge too."""
-        if self._can.nack_is_free:
-            self._return(waiting[1:], Retry(Later.BUSY, "another suspect is handled alone first"))
-            del waiting[1:]
-        while waiting and not self._stopping.is_set() and not link.lost.done():
-            self._begin(waiting.pop(0))
+    async def _handle(self, link: Link, waiting: list[Delivery]) -> None:
+        """One after the other; suspects with nothing beside them that a crash would charge too."""
+        while waiting and not self._ends(link):
+            async with self._probation.solitude():
+                if not self._ends(link):
+                    self._begin(waiting.pop(0))
+                await self._idle(link, self.outage.began)
             await self._idle(link)
-        self._return(waiting, Retry(Later.STOPPING, "its turn alone did not come"))
+        self._return(waiting, Retry(Later.STOPPING, "its turn did not come"))
 
     def _return(self, deliveries: list[Delivery], why: Retry) -> None:
         for delivery in deliveries:
@@ -176,6 +180,10 @@ class Worker:
         delivery = Delivery(channel, method.delivery_tag, method.routing_key, properties, body)
         if self._probation.admits(delivery):
             self._begin(delivery)
+        elif self._can.nack_is_free and not self._probation.alone:  # no other crash finds it in hand, waiting
+            self._return([delivery], Retry(Later.BUSY, "a suspect, which is handled alone"))
+        else:
+            self._probation.waits(delivery)
 
     def _begin(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._settle(delivery))

@@ -21,6 +21,12 @@ hypothesis.settings.load_profile("shared")
 BROKERS = pytest.StashKey[list[LiveBroker]]()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: one that begins last would keep one worker busy and the others waiting."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @contextmanager
 def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
     """A single-node broker of a version, ready with its management API."""

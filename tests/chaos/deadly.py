@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Iterable
 from dataclasses import replace
 
+from catalog import Queue
 from oncall.letters import GIVEN_UP
 from proof import expect
 from proof.plan import Message
 from tests.brokers import eventually, lines
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, exactly, fates, none
+from tests.chaos.ledger import Account
 from tests.chaos.lowered import policy
 from tests.chaos.world import Scene, World
 
@@ -55,7 +58,7 @@ def deadly(lab: Lab, world: World) -> Row:
                 scene.end(name, signal.SIGTERM)
         crashes, alone = len(scene.log.lines(message="died")), len(scene.log.lines(alone=True))
         found = scene.account()
-        innocents = sum(place.startswith(f"{queue.dead}: ") for place in found.unexpected for queue in queues)
+        innocents = len(_buried(found, queues) - {entry.place for one in culprits for entry in one.becomes.values()})
         return Row(
             f"{', '.join(f'{count} seeds of {service}' for service, count in seeds.items())}, 1 and 4 workers,"
             f" {len(culprits)} culprits among {len(messages) - len(culprits):,}, limit {limit},"
@@ -68,6 +71,13 @@ def deadly(lab: Lab, world: World) -> Row:
                 none("ended otherwise", scene.ended_alone),
             ],
         )
+
+
+def _buried(found: Account, queues: Iterable[Queue]) -> set[str]:
+    """Places of dead letters that nobody asked for, also of what was written first and never acknowledged."""
+    heads = tuple(f"{queue.dead}: " for queue in queues)
+    wrong = (place for place in (*found.unexpected, *found.duplicated) if place.startswith(heads))
+    return {place.partition(": ")[2] for place in wrong}
 
 
 def _letters(message: Message) -> int:

@@ -43,10 +43,10 @@ class Process:
 
     def start(self) -> None:
         self.killed = False
-        beginning, stopping = asyncio.Lock(), asyncio.Event()
+        solitude, stopping = asyncio.Lock(), asyncio.Event()
         dead: Any = None  # nothing here is malformed
         self._workers = [
-            Worker(queue, partial(self._handle, queue), Broker(""), dead, METERS, stopping, beginning=beginning)
+            Worker(queue, partial(self._handle, queue), Broker(""), dead, METERS, stopping, solitude=solitude)
             for queue in self._queues
         ]
         self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers]
@@ -144,6 +144,31 @@ def test_what_kills_a_process_is_not_charged_to_its_other_queue(
 
         assert ["culprit"] == [json.loads(body)["id"] for broker in brokers.values() for body in broker.dead]
         assert QUEUE.delivery_limit + 1 >= died
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_no_suspect_is_charged_by_another_one(monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
+    """What has struck before is handled with no other suspect in hand, not even one of its process's other queue.
+
+    Before 4.3 what came by an open window stays in hand, and is charged.
+    """
+    monkeypatch.setattr("consumers.log.line", lambda *_, **__: None)
+    monkeypatch.setitem(SECONDS, QUEUE, SECONDS[OTHER])
+    for seed in range(10):
+        random.seed(seed)
+        brokers = {queue: MemoryBroker("4.3", limit=queue.delivery_limit) for queue in (QUEUE, OTHER)}
+        culprits = {f"culprit{number}" for number in range(5)}
+        innocents = []
+        for queue, broker in brokers.items():
+            messages = [Message(json.dumps({**SAMPLE, "id": f"{queue.handler}{n}"}).encode()) for n in range(12)]
+            innocents += messages
+            for culprit in culprits:
+                struck = Message(json.dumps({**SAMPLE, "id": culprit}).encode(), charged=1)
+                messages.insert(random.randrange(len(messages)), struck)
+            broker.ready.extend(messages)
+        crashes(monkeypatch, brokers, processes, culprits)
+
+        assert 1 >= max(message.charged for message in innocents), f"seed {seed}"
 
 
 @pytest.fixture
