@@ -52,8 +52,13 @@ class Probation:
         return QUIET if self.alone else None
 
     def solitude(self) -> AbstractAsyncContextManager[None]:
-        """What suspects are handled in: no other queue of the process handles one meanwhile."""
-        return self._solitude if self.alone else nullcontext()
+        """What suspects come and are handled in: no other queue of the process handles one meanwhile."""
+        return self._solitude if self._next and self._full > 1 else nullcontext()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a suspect that comes by an open window would wait beside another one, which may strike meanwhile."""
+        return not self.alone and (bool(self._waiting) or self._solitude.locked())
 
     def admits(self, delivery: Delivery) -> bool:
         """Whether work may begin at once; if not, the subscription must end first (`turn`)."""

@@ -115,10 +115,16 @@ class Worker:
                 pass  # a suspect is being handled
         self._probation.leave()
         await first(*ends)
-        if not link.lost.done():
-            await link.cancel(tag)
+        async with self._probation.solitude():
+            if not link.lost.done():
+                await link.cancel(tag)
+            await self._idle(link, self.outage.began)
+            waiting = self._probation.line_up()
+            if waiting and not self._busy and not self._ends(link):
+                self._begin(waiting.pop(0))
+                await self._idle(link, self.outage.began)
         await self._idle(link)
-        await self._handle(link, self._probation.line_up())
+        await self._handle(link, waiting)
 
     def _ends(self, link: Link) -> bool:
         return self._stopping.is_set() or link.lost.done()
@@ -180,7 +186,7 @@ class Worker:
         delivery = Delivery(channel, method.delivery_tag, method.routing_key, properties, body)
         if self._probation.admits(delivery):
             self._begin(delivery)
-        elif self._can.nack_is_free and not self._probation.alone:  # no other crash finds it in hand, waiting
+        elif self._can.nack_is_free and self._probation.crowded:  # it comes again
             self._return([delivery], Retry(Later.BUSY, "a suspect, which is handled alone"))
         else:
             self._probation.waits(delivery)
