@@ -115,9 +115,9 @@ class Worker:
                 pass  # a suspect is being handled
         self._probation.leave()
         await first(*ends)
+        if not link.lost.done():  # before any waiting for others: what was given back would come again and again
+            await link.cancel(tag)
         async with self._probation.solitude():
-            if not link.lost.done():
-                await link.cancel(tag)
             await self._idle(link, self.outage.began)
             waiting = self._probation.line_up()
             if waiting and not self._busy and not self._ends(link):
