@@ -41,9 +41,9 @@ class Lab:
         """Whether it is large enough for rates and slopes, and the machine its own: the small form looks for faults."""
         return self.scale >= 0.1
 
-    def within(self, seconds: float) -> float:
-        """A bound on a time. Where others may be at work beside it, it is wider."""
-        return seconds if self.measures else 3 * seconds
+    def within(self, bound: float) -> float:
+        """A bound on what the load of the machine moves, as times. Where others may be at work beside it, it is wider."""
+        return bound if self.measures else 3 * bound
 
     @contextmanager
     def world(self, name: str, version: str) -> Iterator[World]:

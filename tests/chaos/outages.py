@@ -59,7 +59,7 @@ def down(lab: Lab, world: World) -> Row:
                 ),
                 at_most("slowest to write again", lab.within(BACK_WITHIN), back),
                 *(
-                    at_most(f"redeliveries of {queue.name}", queue.prefetch * REPLICAS, number, "events")
+                    at_most(f"redeliveries of {queue.name}", lab.within(queue.prefetch * REPLICAS), number, "events")
                     for queue, number in again.items()
                 ),
                 none("subscriptions ended by the broker", len(lost)),
