@@ -42,7 +42,7 @@ class Lab:
         return self.scale >= 0.1
 
     def within(self, bound: float) -> float:
-        """A bound on what the load of the machine moves, as times. Where others may be at work beside it, it is wider."""
+        """A bound on what the load of a machine moves, as times; wider where others may be at work beside it."""
         return bound if self.measures else 3 * bound
 
     @contextmanager
