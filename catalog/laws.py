@@ -126,6 +126,7 @@ def _of_service(catalog: Catalog, service: Service) -> Iterator[str]:
         yield f"service {service.name}: rss is {service.rss}: measure a process under load, in MiB; its limits follow"
     if not catalog.queues_of(service.name):
         yield f"service {service.name} has no queue: a service without work is not deployed; remove it or give it one"
+    yield from _of_suspects(catalog.queues_of(service.name))
     for unknown in sorted(set(service.stores) - {store.setting for store in catalog.stores}):
         yield f"service {service.name} uses {unknown!r}: declare that container in catalog/services.py"
     if not 1 <= service.replicas <= service.most_replicas:
@@ -133,6 +134,14 @@ def _of_service(catalog: Catalog, service: Service) -> Iterator[str]:
             f"replicas.{service.name} is {service.replicas}: it is 1 to {service.most_replicas}"
             " (`most_replicas` in catalog/services.py)"
         )
+
+
+def _of_suspects(queues: tuple[Queue, ...]) -> Iterator[str]:
+    """What kills a process is told by handling it alone; a window of one never asks the other queues to wait."""
+    for queue in queues:
+        if queue.prefetch == 1 and len(queues) > 1:
+            others = ", ".join(other.name for other in queues if other is not queue)
+            yield f"{queue.setting}.prefetch is 1: its process consumes {others} as well; it is at least 2 there"
 
 
 def _of_job(catalog: Catalog, job: Job) -> Iterator[str]:

@@ -64,6 +64,10 @@ BROKEN: dict[str, tuple[Callable[[], Catalog], str]] = {
         ),
     ),
     "prefetch 0": (lambda: with_queue(prefetch=0), "rabbitmq.data_lake.prefetch is 0: it is 1 to 300"),
+    "a window of one beside another queue": (
+        lambda: with_queue(prefetch=1),
+        "rabbitmq.data_lake.prefetch is 1: its process consumes logging_ml_audit as well; it is at least 2 there",
+    ),
     "a batch worker that hoards": (
         lambda: replace(CATALOG, queues=(replace(BATCH, prefetch=6), LAKE, AUDIT, USAGE)),
         "rabbitmq.batch_jobs.prefetch is 6: it is 1 to 5 (a higher one lets a long job block others)",
