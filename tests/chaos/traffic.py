@@ -33,7 +33,7 @@ MIDNIGHT = "2026-03-14T23:59:59.999Z"
 
 def kills(lab: Lab, world: World) -> Row:
     """1: everything at once, at random moments of the publishing."""
-    events, broker, killed = lab.of(100_000), lab.of(20), lab.of(50, 3)
+    events, broker, killed = lab.of(100_000, 5_000), lab.of(20, 2), lab.of(50, 10)
     closed, resets = lab.of(200, 4), lab.of(20)
     closings: list[bool] = []
     with world.scene() as scene:

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from threading import Event
 
@@ -18,17 +18,20 @@ from catalog.broker import Capabilities
 from infra.broker_api import put
 from infra.topology import topology, user_of
 from proof.flow import STALE, publish
+from proof.plan import Plan, good
+from proof.portfolio import DAYS, Window, events
 from proof.readback import Seen
 from proof.verify import sink
 from tests.brokers import eventually
 from tests.reliability.stand import ADMIN, PASSWORD, Stand
-from tests.reliability.test_kills import SETTLED_WITHIN, five_thousand
 from tools import servers
 from tools.servers import LOOPBACK
 
 SERVICE = "logging"
 NEWER = "throwaway-2"
+SEED = 7
 EVENTS = 2_000
+SETTLED_WITHIN = 120.0  # seconds after the last event
 NOTHING = Seen(frozenset(), {}, {})
 
 pytestmark = [
@@ -37,6 +40,14 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning"),  # the emulator's certificate
 ]
+
+
+def some_weeks(stand: Stand) -> Plan:
+    """Of the portfolio, as many as it takes."""
+    today = date(2026, 3, 2)
+    happened = [event for week in range(2) for event in events(today - week * timedelta(days=DAYS), SEED)]
+    assert EVENTS <= len(happened)
+    return Plan(stand.catalog, Window.before(today), tuple(good(stand.catalog, event) for event in happened[:EVENTS]))
 
 
 def mounted(folder: Path, user: str, password: str) -> Path:
@@ -68,8 +79,7 @@ def logins(stand: Stand) -> Counter[str]:
 @pytest.mark.timeout(240)
 def test_a_rotation_loses_and_repeats_nothing(stand: Stand, tmp_path: Path) -> None:
     """One replica rolls to the new user, one is forgotten and loses its connection: what it held is taken by others."""
-    plan, old, new = five_thousand(stand), user_of(SERVICE, 1), user_of(SERVICE, 2)
-    plan = replace(plan, messages=plan.messages[:EVENTS])
+    plan, old, new = some_weeks(stand), user_of(SERVICE, 1), user_of(SERVICE, 2)
     stop = Event()
     first = mounted(tmp_path / "first", old, PASSWORD)
     rolled, forgotten = start(stand, first), start(stand, first)
