@@ -16,7 +16,7 @@ from consumers.verdicts import Later, Retry
 from tests.brokers import LiveBroker, lines
 from tests.consumers.test_worker import Desk, failing, run, until
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from infra.broker_api import put
 from tests.brokers import LiveBroker, lines
 from tests.samples import body_of
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 SOON = (timedelta(seconds=1), timedelta(seconds=2))
 

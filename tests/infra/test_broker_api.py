@@ -20,7 +20,7 @@ from infra.topology import Object, Topology, topology, user_of
 from tests.brokers import LiveBroker, eventually
 from tools.servers import free_ports
 
-pytestmark = [pytest.mark.servers, pytest.mark.broker]
+pytestmark = [pytest.mark.servers, pytest.mark.broker, pytest.mark.slow]
 
 CLASSIC, QUORUM = {"x-queue-type": "classic"}, {"x-queue-type": "quorum"}
 PASSWORD = "for-this-test"

@@ -21,7 +21,7 @@ from tests.brokers import eventually
 from tests.oncall.classic import ARGUMENTS, EVENTS, audit, fill, kind, traces
 from tests.oncall.sites import Site, ids
 
-pytestmark = [pytest.mark.servers, pytest.mark.broker]
+pytestmark = [pytest.mark.servers, pytest.mark.broker, pytest.mark.slow]
 
 
 def test_every_event_is_there_once_after_a_migration(site: Site) -> None:

@@ -18,7 +18,7 @@ from tests.brokers import eventually
 from tests.oncall.classic import ARGUMENTS, audit, declare, fill, kind, traces
 from tests.oncall.sites import Site, ids
 
-pytestmark = [pytest.mark.servers, pytest.mark.broker]
+pytestmark = [pytest.mark.servers, pytest.mark.broker, pytest.mark.slow]
 
 
 def test_consumers_are_named_before_anything_changes(on_default: Site) -> None:
