@@ -57,7 +57,8 @@ class Scenario:
     """One line of the table.
 
     Those of one `lane` are played one after the other, beside those of the others: so that what waits more than it
-    works holds nobody up. In the small form each is a lane of its own, and those that take `long` begin first.
+    works holds nobody up. In the small form each is a lane of its own, and the `early` ones, which take longest,
+    begin first.
     """
 
     number: int
@@ -65,7 +66,7 @@ class Scenario:
     play: Callable[[Lab, World], Row]
     lane: str
     versions: tuple[str, ...] = ("4.3",)
-    long: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
     the wires to the sinks are in it, and must not wait while another one counts what it wrote.
     """
     lanes: dict[str, list[tuple[Scenario, str]]] = defaultdict(list)
-    for one in scenarios if lab.measures else sorted(scenarios, key=lambda one: not one.long):
+    for one in scenarios if lab.measures else sorted(scenarios, key=lambda one: not one.early):
         for version in one.versions if lab.measures else one.versions[:1]:
             lanes[one.lane.format(version=version) if lab.measures else one.title].append((one, version))
 
