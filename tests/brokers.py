@@ -105,12 +105,16 @@ class LiveBroker:
         return dropped
 
 
-def eventually(what: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """The first true answer within a bounded time. Raises AssertionError with the last answer."""
-    until = time.monotonic() + seconds
+def eventually(what: Callable[[], Any], seconds: float = 15.0, every: float = 0.05) -> Any:
+    """The first true answer within a bounded time. Raises AssertionError with the last answer.
+
+    Asked every so many seconds, and what takes long less and less often: to answer is work for who is waited for, too.
+    """
+    began = time.monotonic()
     while not (answer := what()):
-        assert time.monotonic() < until, f"still {answer!r} after {seconds} s"
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"still {answer!r} after {seconds} s"
+        time.sleep(max(every, min(0.5, waited / 20)))
     return answer
 
 

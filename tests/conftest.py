@@ -9,6 +9,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from infra.broker_api import Api
 from tests.brokers import LiveBroker, eventually
@@ -19,12 +21,25 @@ hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
 
 BROKERS = pytest.StashKey[list[LiveBroker]]()
+ALONE = ("tests/kubernetes/test_cli_changes.py",)  # takes as long as the others of its folder together
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: one that begins last would keep one worker busy and the others waiting."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+class ByServers(LoadFileScheduling):
+    """The tests of a file go to one worker, and so do those of all files that share a server which is slow to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "an API server" if file.startswith("tests/kubernetes/") and file not in ALONE else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByServers:
+    return ByServers(config, log)
 
 
 @contextmanager
@@ -47,8 +62,10 @@ def live_broker(home: Path, version: str) -> Iterator[LiveBroker]:
 def _as_new(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a module leaves on the session's brokers goes with it: the next one may be any other."""
     yield
-    for running in request.session.stash.get(BROKERS, []):
-        running.clear()
+    ours = (item for item in request.session.items if item.path == request.path)
+    if any(item.get_closest_marker("servers") for item in ours):
+        for running in request.session.stash.get(BROKERS, []):
+            running.clear()
 
 
 @pytest.fixture(scope="session")

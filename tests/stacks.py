@@ -59,7 +59,8 @@ class Stack:
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
-        env = {**os.environ, "PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", **self.env}
+        own = {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", "GOGC": "off"}  # it ends soon
+        env = {**os.environ, **own, **self.env}
         command = [str(ROOT / "tools/pulumi"), "-C", str(self.folder), "--non-interactive", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONGEST, check=False)
         assert fails == bool(done.returncode), done.stdout + done.stderr

@@ -32,7 +32,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         made.up()
         yield made
-        made.destroy()
     finally:
         for pid in made.all_pids():
             with suppress(ProcessLookupError):  # it ended by itself meanwhile

@@ -8,15 +8,17 @@ from tools.cache import ROOT, Part
 
 PULUMI_VERSION = "3.259.0"
 
+PIP = Part("pip", "3", wheels.pip, programs={"python": "bin/python"})
+UV = Part("uv", "0.13", wheels.wheel("uv"), programs={"uv": "bin/uv"}, needs=(PIP,))
 VENV = Part(
     "venv",
     "0.1.0",
     wheels.project,
     place=ROOT / ".venv",
+    needs=(UV,),
     inputs=(ROOT / "requirements.txt", ROOT / "pyproject.toml"),
     takes="1 min",
 )
-PIP = Part("pip", "3", wheels.pip, programs={"python": "bin/python"})
 PATCHELF = Part(
     "patchelf",
     "0.19",
@@ -221,7 +223,7 @@ FOR_CLUSTER = (
     *(VENV, RABBITMQ, EMULATORS, PULUMI, IMAGE_BASE, IMAGE_DEPENDENCIES),
     *(KUBERNETES, ETCD, CRDS, NODE_PROGRAMS, PAUSE, COREDNS, TOPOLOGY_OPERATOR, KEDA),
 )
-PARTS = {part.name: part for part in (*FOR_TESTS, *FOR_CLUSTER, PATCHELF, GO, NODE, PIP)}
+PARTS = {part.name: part for part in (*FOR_TESTS, *FOR_CLUSTER, PATCHELF, GO, NODE, PIP, UV)}
 
 
 def owner(program: str) -> Part | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from tools.cache import ROOT, Build, PartError
+from tools.cache import ROOT, Build, PartError, cache
 
 WHEELS = ROOT / "tools/wheels.txt"
 
@@ -31,10 +31,18 @@ def pip(build: Build) -> None:
 def project(build: Build) -> None:
     """Everything in requirements.txt, by hash, then the project itself, editable.
 
+    By uv, which takes seconds; it does not know the settings of pip, so where they name another index it is by pip.
     "compat" puts the repository itself on the path: a package that is added tomorrow needs no second installation.
     """
     interpreter = python(build)
-    build.run(interpreter, "-m", "pip", "install", "--require-hashes", "-r", ROOT / "requirements.txt")
+    wanted = ("install", "--require-hashes", "-r", ROOT / "requirements.txt")
+    try:
+        build.run(
+            build.programs["uv"], "pip", *wanted, "--python", interpreter, "--compile-bytecode",
+            env={"UV_CACHE_DIR": str(cache() / "uv")},
+        )  # fmt: skip
+    except PartError:
+        build.run(interpreter, "-m", "pip", *wanted)
     build.run(
         interpreter, "-m", "pip", "install", "--no-deps", "--no-build-isolation",
         "--config-settings", "editable_mode=compat", "--editable", ROOT,

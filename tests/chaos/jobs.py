@@ -30,7 +30,7 @@ SHORT = 300  # blobs; two batches
 
 def killed(lab: Lab, world: World) -> Row:
     """10: a run killed at random moments, then a run killed at each boundary of its way; each has a day of its own."""
-    kills = lab.of(50, 5)
+    kills = lab.of(50, 3)
     first, places = FIRST - timedelta(days=100), [FIRST - timedelta(days=20 + n) for n in range(len(BOUNDARIES))]
     days = 1 + kills // 4  # a batch for each kill and more, so that the run outlives them
     rows = [row for n in range(days) for row in filled(world, first + timedelta(days=n), PER_DAY)]

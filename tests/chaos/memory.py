@@ -17,7 +17,7 @@ FLAT = 10.0  # MB per 100,000 events; what allocators keep back moves by some MB
 
 def flat(lab: Lab, world: World) -> Row:
     """16: each service from its first to its last event in one process, undisturbed."""
-    count = lab.of(100_000, 2_000)
+    count = lab.of(100_000, 1_000)
     looks: dict[str, list[tuple[float, float]]] = {name: [] for name in SERVICES}
     with world.scene() as scene:
         for name in SERVICES:

@@ -43,7 +43,7 @@ class Node:
 
 def clustered(lab: Lab, world: World) -> Row:
     """14: consumers and publisher are connected to the node that dies, and are led to a living one as by a Service."""
-    events = lab.of(6_000, 2_000)
+    events = lab.of(6_000, 1_200)
     with ExitStack() as ending:
         nodes = [_joined(world.stand, ending, name) for name in OTHERS]
         world.stand.api.post("rebalance/queues", {})

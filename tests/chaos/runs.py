@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import suppress
 from datetime import date
+from functools import cache
 from typing import Any
 
 from consumers import lake
@@ -14,11 +15,10 @@ from consumers.ledger import Run
 from consumers.sinks.account import parse
 from consumers.sinks.blob import AzureBlobs
 from consumers.verdicts import Retry
-from oncall.runs import Ledger
 from proof import expect
 from proof.compare import compare
 from proof.plan import Message
-from proof.portfolio import encode, events
+from proof.portfolio import Envelope, encode, events
 from tests.chaos.figures import Figure
 from tests.chaos.world import Scene, World
 from tests.cluster.publishing import FIRST
@@ -31,18 +31,18 @@ def is_ended(scene: Scene, trigger: Message) -> bool:
 
 def run_of(scene: Scene, trigger: Message) -> Run | None:
     [job] = scene.world.catalog.jobs
-    return Ledger(scene.stand.endpoints).find(job.name, trigger.identity)
+    return scene.world.runs.find(job.name, trigger.identity)
 
 
 def going_on(scene: Scene) -> list[Run]:
     """The runs that have not ended."""
     [job] = scene.world.catalog.jobs
-    return [run for run in Ledger(scene.stand.endpoints).newest(job.name, 1_000) if run.status == "running"]
+    return [run for run in scene.world.runs.newest(job.name, 1_000) if run.status == "running"]
 
 
 def filled(world: World, day: date, blobs: int) -> list[Event]:
     """So many evaluations of a day in the lake, written as the collector writes them."""
-    models = [event for event in events(FIRST, world.seed) if event["type"] == "risk.evaluated"]
+    models = _evaluations(world.seed)
     name = f"{world.seed}-{day}"
     rows = [
         decode(encode({**models[n % len(models)], "id": f"run-{name}-{n:06d}", "timestamp": _at(day, n),
@@ -66,6 +66,11 @@ def filled(world: World, day: date, blobs: int) -> list[Event]:
 
     asyncio.run(fill())
     return rows
+
+
+@cache
+def _evaluations(seed: int) -> list[Envelope]:
+    return [event for event in events(FIRST, seed) if event["type"] == "risk.evaluated"]
 
 
 def _at(day: date, number: int) -> str:

@@ -109,7 +109,7 @@ def _until_confirmed(stream: Publishing, count: int) -> None:
 
 def throttled(lab: Lab, world: World) -> Row:
     """3: backlogs of one size, in turn without and with 429s; the median rate of each form."""
-    count, rounds = lab.of(4_000, 600), 3
+    count, rounds = lab.of(4_000, 300), 3
     rates: dict[float, list[float]] = {0.0: [], THROTTLED: []}
     throttles = world.cosmos.seen["throttled"]
     with world.scene() as scene:

@@ -19,6 +19,7 @@ import pika
 
 from catalog import CATALOG, Catalog
 from infra.topology import user_of
+from oncall.runs import Ledger as Runs
 from proof.plan import Message, good
 from proof.portfolio import DAYS, Window, encode, events
 from proof.readback import Seen
@@ -60,6 +61,7 @@ class World:
         self.lake = ending.enter_context(proxied(self.stand.blobs.partition("BlobEndpoint=")[2].rstrip(";"), seed))
         self.cosmos = ending.enter_context(proxied(self.stand.endpoints.cosmos.endpoint, seed))
         self.wire = ending.enter_context(toxiproxy(home, int(self.stand.amqp.rpartition(":")[2].partition("/")[0])))
+        self.runs = Runs(self.stand.endpoints)
         self._traffic = self._endless()
         self._triggers = iter(range(1_000_000))
         for key in ("workflow.job.completed", "workflow.job.failed"):
@@ -218,7 +220,7 @@ class Scene:
             return bool(quiet_since) and time.monotonic() - quiet_since[0] > STALE
 
         try:
-            eventually(settled, within)
+            eventually(settled, within, every=STALE / 10)
         except AssertionError:
             raise AssertionError(f"not settled after {within:g} s: {self.stand.held()}") from None
         return time.monotonic() - began

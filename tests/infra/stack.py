@@ -6,7 +6,6 @@ import json
 import random
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +52,9 @@ class Stack(stacks.Stack):
         found: dict[str, Any] = json.loads((self.home / "endpoints.json").read_text())
         return found
 
-    @cached_property
+    @property
     def offset(self) -> int:
-        return int(self.run("config", "get", "local.port_offset", "--stack", "local").splitlines()[0])
+        return int(self._read()[self._key("local.port_offset")])
 
     def pids(self) -> dict[str, int]:
         """{program: pid} of what the supervisor runs."""

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
 
 OBJECTS = {entry.name for entry in topology(CATALOG, Capabilities.of("4.3")).objects}
 CONSUMERS = {f"{service.name}-{index}" for service in CATALOG.services for index in range(service.replicas)}
+SERVICES = [service.name for service in CATALOG.services]
 SERVERS = {"epmd", "rabbitmq", "cosmos", "azurite", "prometheus", "alertmanager"}
 CONTAINERS = {f"{'blobs' if store.kind == 'blob' else 'cosmos'}/{store.name}" for store in CATALOG.stores}
 OF_A_USER = ("password", "user", "permissions", "topic-permissions")
@@ -42,11 +43,10 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 @pytest.fixture(scope="module")
 def stack(fresh: Stack) -> Iterator[Stack]:
-    """The same stack, running; each test leaves it as it found it."""
+    """The same stack, running; each test leaves it equal to its settings."""
     try:
         fresh.up()
         yield fresh
-        fresh.destroy()
     finally:
         kill(*fresh.all_pids())
 
@@ -129,7 +129,6 @@ def test_up_brings_everything_and_a_second_one_changes_nothing(stack: Stack) -> 
     assert (CONSUMERS | SERVERS) == set(stack.pids())
     eventually(lambda: len(CONSUMERS) + 1 == sum(prometheus(stack, "up").values()), 30)
 
-    assert {} == stack.preview()
     assert {} == stack.up()
 
 
@@ -150,67 +149,47 @@ def test_only_its_owner_can_read_what_holds_passwords(stack: Stack) -> None:
     assert {0o600} == {file.stat().st_mode & 0o777 for file in holders}
 
 
+def beside_files(stack: Stack, done: dict[str, str]) -> dict[str, str]:
+    """What is done to processes and at the broker; files that show settings follow every change."""
+    assert "endpoints.json" in done
+    return {name: doing.removesuffix("d") for name, doing in done.items() if not (stack.home / name).is_file()}
+
+
+RENAMED = {
+    "analytics-service-0": "update",
+    "permissions/analytics-service-1": "update",
+    "retired-bindings": "update",
+    **{name.replace(USAGE.name, "usage"): "create" for name in OBJECTS if USAGE.name in name},
+    **{name: "delete" for name in OBJECTS if USAGE.name in name},
+}
 CHANGES = {
-    "prefetch": (
-        {"rabbitmq.data_lake.prefetch": "20"},
-        {"logging-0": "update"},
-    ),
-    "replicas": (
-        {"replicas.logging": "2"},
-        {"logging-1": "create"},
-    ),
-    "binding added": (
+    "prefetch": ({"rabbitmq.data_lake.prefetch": "20"}, {"logging-0": "update"}),
+    "replicas": ({"replicas.logging": "2"}, {"logging-1": "create"}),
+    "binding": (
         {"rabbitmq.data_lake.bindings": "risk.evaluated,ml.prediction.completed"},
         {"binding/logging_data_lake/ml.prediction.completed": "create", "retired-bindings": "update"},
     ),
-    "binding removed": (
-        {"rabbitmq.bindings": "embedding.generated,llm.inference.completed"},
-        {"binding/analytics_service/ml.prediction.completed": "delete", "retired-bindings": "update"},
-    ),
-    "threshold": (
-        {"rabbitmq.data_lake.drain_within": "20m"},
-        {},
-    ),
-    "credentials": (
-        {"credentials.generation": "2"},
-        dict.fromkeys(CONSUMERS, "update")
-        | {f"{kind}/{service.name}-1": "delete" for kind in OF_A_USER for service in CATALOG.services}
-        | {f"{kind}/{service.name}-2": "create" for kind in OF_A_USER for service in CATALOG.services},
-    ),
-    "queue name": (
-        {"rabbitmq.usage.queue": "usage"},
-        {
-            "analytics-service-0": "update",
-            "permissions/analytics-service-1": "update",
-            "retired-bindings": "update",
-            **{name.replace(USAGE.name, "usage"): "create" for name in OBJECTS if USAGE.name in name},
-            **{name: "delete" for name in OBJECTS if USAGE.name in name},
-        },
-    ),
-}  # fmt: skip
+    "queue name": ({"rabbitmq.usage.queue": "usage"}, RENAMED),
+}
 
 
 @pytest.mark.parametrize(("config", "expected"), CHANGES.values(), ids=CHANGES)
-def test_a_change_touches_what_it_concerns_and_nothing_else(
+def test_a_preview_names_what_a_change_concerns_and_nothing_else(
     stack: Stack, config: dict[str, str], expected: dict[str, str]
 ) -> None:
-    """Files that show settings follow; processes and broker objects change only where the setting says so."""
-    files = {str(path.relative_to(stack.home)) for path in stack.home.rglob("*.*")}
+    """Processes and broker objects change only where the setting says so."""
     with changed(stack, config):
-        touched = stack.preview()
-
-    assert expected == {name: doing for name, doing in touched.items() if name not in files}
-    assert "endpoints.json" in touched
+        assert expected == beside_files(stack, stack.preview())
 
 
-def test_a_change_is_carried_out_while_the_rest_goes_on(stack: Stack) -> None:
+def test_a_change_touches_what_it_concerns_while_the_rest_goes_on(stack: Stack) -> None:
     """A second replica, another limit, a renamed queue: the old one goes if it is empty and stays if it is not."""
     broker, before = broker_of(stack), stack.pids()
     leave_letter(broker, b"letter")
 
     config = {"replicas.logging": "2", "rabbitmq.usage.queue": "usage", "rabbitmq.data_lake.drain_within": "21m"}
     with changed(stack, config):
-        stack.up()
+        assert RENAMED | {"logging-1": "create"} == beside_files(stack, stack.up())
         after = stack.pids()
 
         assert f"queue {USAGE.dead} is left in place: it holds 1 messages and has 0 consumers" in stack.said[-1]
@@ -234,99 +213,98 @@ def order(stack: Stack) -> list[str]:
 
 
 def test_new_credentials_come_before_their_users_change_and_old_ones_go_after(stack: Stack) -> None:
-    """Both users may log in while processes change, and only the new one afterwards."""
-    with changed(stack, {"credentials.generation": "2"}):
-        stack.up()
+    """Both users may log in while processes change, and only the new one afterwards; nothing else is touched."""
+    stack.set({"credentials.generation": "2"})
 
-        steps = order(stack)
-        for service in CATALOG.services:
-            new = [f"created {kind}/{service.name}-2" for kind in OF_A_USER]
-            old = [f"deleted {kind}/{service.name}-1" for kind in OF_A_USER]
-            changes = steps.index(f"updated {service.name}-0")
-            assert max(map(steps.index, new)) < changes < min(map(steps.index, old))
-        users = {row["name"] for row in broker_of(stack).api.get("users")}
-        assert {"admin", *(f"{service.name}-2" for service in CATALOG.services)} == users
-        for queue in CATALOG.queues:
-            assert 1 == broker_of(stack).consumers(queue.name)
-    stack.up()
+    done = beside_files(stack, stack.up())
+
+    new = {service: {f"{kind}/{service}-2" for kind in OF_A_USER} for service in SERVICES}
+    old = {service: {f"{kind}/{service}-1" for kind in OF_A_USER} for service in SERVICES}
+    assert dict.fromkeys(CONSUMERS, "update") == {name: doing for name, doing in done.items() if doing == "update"}
+    assert set().union(*new.values()) == {name for name, doing in done.items() if doing == "create"}
+    assert set().union(*old.values()) == {name for name, doing in done.items() if doing == "delete"}
+    steps = order(stack)
+    for service in SERVICES:
+        created = [steps.index(f"created {name}") for name in new[service]]
+        deleted = [steps.index(f"deleted {name}") for name in old[service]]
+        assert max(created) < steps.index(f"updated {service}-0") < min(deleted)
+    users = {row["name"] for row in broker_of(stack).api.get("users")}
+    assert {"admin", *(f"{service}-2" for service in SERVICES)} == users
+    for queue in CATALOG.queues:
+        assert 1 == broker_of(stack).consumers(queue.name)
 
 
 def test_a_key_that_is_taken_away_goes_before_its_service_changes(stack: Stack) -> None:
-    """The next version of a service may not know it any more."""
+    """The next version of a service may not know it any more; another prefetch is for its consumers only."""
     taken = "binding/analytics_service/ml.prediction.completed"
-    config = {"rabbitmq.bindings": "embedding.generated,llm.inference.completed", "rabbitmq.usage.prefetch": "20"}
-    with changed(stack, config):
-        stack.up()
+    stack.set({"rabbitmq.bindings": "embedding.generated,llm.inference.completed", "rabbitmq.usage.prefetch": "20"})
 
-        steps = order(stack)
-        assert steps.index("updated retired-bindings") < steps.index("updated analytics-service-0")
-        assert f"deleted {taken}" in steps
-        bound = broker_of(stack).api.get("bindings/%2F/e/coder_events/q/analytics_service")
-        assert ["embedding.generated", "llm.inference.completed"] == sorted(row["routing_key"] for row in bound)
-    stack.up()
+    done = beside_files(stack, stack.up())
 
-
-def test_what_was_changed_by_hand_is_seen_and_mended(stack: Stack) -> None:
-    """A binding deleted, a policy and a password changed, a consumer stopped: all in one refresh."""
-    api = broker_of(stack).api
-    binding, path = "bindings/%2F/e/coder_events/q/logging_data_lake/risk.evaluated", "policies/%2F/logging_data_lake"
-    policy = api.get(path)
-    api.delete(binding)
-    api.put(path, {**policy, "definition": {"delivery-limit": 3}})
-    api.put("users/analytics-service-1", {"password": "guessed", "tags": []})
-    ask(stack.home, "stopProcess", "logging-0")
-
-    assert {
-        "binding/logging_data_lake/risk.evaluated": "create",
-        "policy/logging_data_lake": "update",
-        "user/analytics-service-1": "update",
-        "logging-0": "create",
-    } == stack.preview()
-    stack.up()
-
-    assert {} == stack.preview()
-    assert api.get(binding)
-    assert policy == api.get(path)
-    assert answers(f"{stack.endpoints['services']['logging'][0]}/health/ready")
+    assert {taken: "delete", "retired-bindings": "update", "analytics-service-0": "update"} == done
+    steps = order(stack)
+    assert steps.index("updated retired-bindings") < steps.index("updated analytics-service-0")
+    bound = broker_of(stack).api.get("bindings/%2F/e/coder_events/q/analytics_service")
+    assert ["embedding.generated", "llm.inference.completed"] == sorted(row["routing_key"] for row in bound)
 
 
-def test_what_hands_change_at_the_broker_is_named_by_oncall_drift(stack: Stack) -> None:
-    """An extra binding, a deleted queue, a wider permission, a hiding policy: each by its name, beside the preview."""
-    api, file, reader = broker_of(stack).api, stack.home / "endpoints.json", f"{USAGE.service}-1"
+def test_what_hands_change_is_named_by_a_preview_and_by_oncall_drift_and_mended(stack: Stack) -> None:
+    """At the broker and of the processes: each by its name. What only others could want, as an extra key, stays."""
+    api, file, reader = broker_of(stack).api, stack.home / "endpoints.json", f"{USAGE.service}-2"
     quiet = oncall(file, "drift")
     assert (0, True) == (quiet.code, quiet.out.startswith("No drift")), quiet
+    binding, path = "bindings/%2F/e/coder_events/q/logging_data_lake/risk.evaluated", "policies/%2F/logging_data_lake"
     extra = f"bindings/%2F/e/{CATALOG.exchange.name}/q/{USAGE.name}/opportunity.won"
-    api.post(extra.rpartition("/")[0], {"routing_key": "opportunity.won"})
+    policy, rights = api.get(path), api.get(f"permissions/%2F/{reader}")
+    api.delete(binding)
     api.delete(f"queues/%2F/{USAGE.dead}")
-    rights = api.get(f"permissions/%2F/{reader}")
+    api.post(extra.rpartition("/")[0], {"routing_key": "opportunity.won"})
+    api.put(path, {**policy, "definition": {"delivery-limit": 3}})
     api.put(f"permissions/%2F/{reader}", {**rights, "read": ".*"})
+    api.put("users/logging-2", {"password": "guessed", "tags": []})
+    ask(stack.home, "stopProcess", "logging-0")
 
     drifted = oncall(file, "drift", "--json")
 
     assert 1 == drifted.code
     assert {
+        ("binding", "logging_data_lake/risk.evaluated", "missing"),
         ("queue", USAGE.dead, "missing"),
         ("binding", f"{USAGE.dead}/{USAGE.name}", "missing"),
         ("binding", f"{USAGE.name}/opportunity.won", "extra"),
+        ("policy", "logging_data_lake", "different"),
         ("permissions", reader, "wider"),
     } == {(row["kind"], row["name"], row["fault"]) for row in drifted.data["drift"]}
     assert {
+        "binding/logging_data_lake/risk.evaluated": "create",
         f"queue/{USAGE.dead}": "create",
         f"binding/{USAGE.dead}/{USAGE.name}": "create",
+        "policy/logging_data_lake": "update",
         f"permissions/{reader}": "update",
+        "user/logging-2": "update",
+        "logging-0": "create",
     } == stack.preview()
 
-    hiding = {"pattern": f"^{USAGE.name}$", "priority": 50, "apply-to": "all", "definition": {"max-length": 9}}
-    api.put("policies/%2F/platform", hiding)
-    rows = oncall(file, "drift", "--json").data["drift"]
-    assert ("policy", USAGE.name, "hidden") in {(row["kind"], row["name"], row["fault"]) for row in rows}
-    said = stack.run("preview", "--stack", "local", fails=True)
-    assert f"policy platform (pattern ^{USAGE.name}$, priority 50) hides ours of queue {USAGE.name}" in said
-
-    api.delete("policies/%2F/platform")
     api.delete(extra)
     stack.up()
+
     assert 0 == oncall(file, "drift").code
+    assert policy == api.get(path)
+    assert answers(f"{stack.endpoints['services']['logging'][0]}/health/ready")
+
+
+def test_a_policy_that_hides_ours_is_named_and_stops_a_preview(stack: Stack) -> None:
+    """Of two policies that match, the broker takes the one with the higher priority."""
+    api, file = broker_of(stack).api, stack.home / "endpoints.json"
+    hiding = {"pattern": f"^{USAGE.name}$", "priority": 50, "apply-to": "all", "definition": {"max-length": 9}}
+    api.put("policies/%2F/platform", hiding)
+
+    rows = oncall(file, "drift", "--json").data["drift"]
+    said = stack.run("preview", "--stack", "local", fails=True)
+
+    api.delete("policies/%2F/platform")
+    assert ("policy", USAGE.name, "hidden") in {(row["kind"], row["name"], row["fault"]) for row in rows}
+    assert f"policy platform (pattern ^{USAGE.name}$, priority 50) hides ours of queue {USAGE.name}" in said
 
 
 def test_a_consumer_that_is_killed_comes_back_by_itself(stack: Stack) -> None:
@@ -339,34 +317,37 @@ def test_a_consumer_that_is_killed_comes_back_by_itself(stack: Stack) -> None:
     assert {} == stack.preview()
 
 
-@pytest.mark.parametrize("killed", ["everything", "only the supervisor"])
-def test_a_machine_that_was_switched_off_is_mended(stack: Stack, killed: str) -> None:
-    """Everything runs again, nothing runs twice, and what a queue held is still there."""
-    leave_letter(broker_of(stack), b"letter")
+def test_a_machine_that_was_switched_off_is_mended(stack: Stack) -> None:
+    """Everything runs again, nothing twice, no letter is gone; a key that was taken back meanwhile is unbound."""
+    setting, broker = "rabbitmq.data_lake.bindings", broker_of(stack)
+    stack.set(CHANGES["binding"][0])
+    assert CHANGES["binding"][1] == beside_files(stack, stack.up())
+    leave_letter(broker, b"letter")
     pids = stack.all_pids()
-    kill(*(pids if killed == "everything" else pids[:1]))
+    kill(*pids)
+    stack.unset(setting)
 
     assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up())
 
-    assert {} == stack.preview()
     assert (CONSUMERS | SERVERS) == set(stack.pids())
     assert set() == set(pids) & set(stack.all_pids())
-    assert [b"letter"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
-
-
-def test_what_is_taken_back_while_everything_is_down_goes(stack: Stack) -> None:
-    """A binding that nobody wants any more is removed, though its broker could not be asked at the refresh."""
-    setting = "rabbitmq.data_lake.bindings"
-    stack.set({setting: "risk.evaluated,ml.prediction.completed"})
-    stack.up()
-    kill(*stack.all_pids())
-    stack.unset(setting)
-
-    stack.up()
-
-    bound = broker_of(stack).api.get("bindings/%2F/e/coder_events/q/logging_data_lake")
+    bound = broker.api.get("bindings/%2F/e/coder_events/q/logging_data_lake")
     assert ["risk.evaluated"] == [binding["routing_key"] for binding in bound]
+    assert [b"letter"] == [body for _, body in broker.take(USAGE.dead)]
     assert {} == stack.preview()
+
+
+def test_a_supervisor_that_was_killed_is_mended(stack: Stack) -> None:
+    """Those it has left behind end, so that nothing runs twice, and no letter is gone."""
+    leave_letter(broker_of(stack), b"letter")
+    supervisor, *left = stack.all_pids()
+    kill(supervisor)
+
+    assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up())
+
+    assert (CONSUMERS | SERVERS) == set(stack.pids())
+    assert set() == {supervisor, *left} & set(stack.all_pids())
+    assert [b"letter"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
 
 
 def test_destroy_ends_every_process_and_leaves_the_data(stack: Stack) -> None:
@@ -384,4 +365,3 @@ def test_destroy_ends_every_process_and_leaves_the_data(stack: Stack) -> None:
 
     assert password != stack.endpoints["management"]["password"]
     assert [b"kept"] == [body for _, body in broker_of(stack).take(USAGE.dead)]
-    assert {} == stack.preview()

@@ -106,7 +106,7 @@ class Site:
         return oncall(self.file, *arguments)
 
     @contextmanager
-    def publishing(self, queue: Queue, every: float = 0.002) -> Iterator[list[str]]:
+    def publishing(self, queue: Queue, every: float = 0.005) -> Iterator[list[str]]:
         """A producer that goes on meanwhile, key after key: the ids of the events that the broker confirmed."""
         confirmed: list[str] = []
         stop = threading.Event()

@@ -30,7 +30,7 @@ from tools.servers import (
     running,
 )
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture(params=["4.3", "4.0"])
