@@ -102,7 +102,9 @@ def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
         for version in one.versions if lab.measures else one.versions[:1]:
             lanes[one.lane.format(version=version) if lab.measures else one.title].append((one, version))
 
-    with ProcessPoolExecutor(ABREAST, multiprocessing.get_context("spawn")) as pool:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.chaos.scenarios"])  # loaded once, and not by each lane
+    with ProcessPoolExecutor(ABREAST, processes) as pool:
         played = [one for lane in pool.map(partial(one_by_one, lab), lanes.values()) for one in lane]
     return sorted(played, key=lambda one: (one.scenario.number, one.version != "4.3"))
 

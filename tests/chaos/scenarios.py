@@ -11,12 +11,12 @@ LONG, REST, ONE, OTHER = "long", "rest", "on 4.3", "on 4.0"
 EACH = "on {version}"
 
 SCENARIOS = (
-    Scenario(1, "kills, cut connections and failing sinks", traffic.kills, LONG, BOTH),
+    Scenario(1, "kills, cut connections and failing sinks", traffic.kills, LONG, BOTH, early=True),
     Scenario(2, "sinks down, flapping, and away for too long", outages.down, EACH, BOTH, early=True),
-    Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled, OTHER),
+    Scenario(3, "30 % of Cosmos writes answered with 429", traffic.throttled, OTHER, early=True),
     Scenario(4, "malformed events between good ones", poison.refused, OTHER),
     Scenario(5, "events that kill the process", deadly.deadly, EACH, BOTH, early=True),
-    Scenario(6, "broker frozen, peer half-open", brokers.frozen, EACH, BOTH),
+    Scenario(6, "broker frozen, peer half-open", brokers.frozen, EACH, BOTH, early=True),
     Scenario(7, "broker restarts", brokers.restarted, REST),
     Scenario(8, "broker memory alarm", brokers.alarmed, ONE),
     Scenario(9, "SIGTERM under load", traffic.terminated, OTHER),

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import yaml
-from kubernetes import config
 from urllib3.exceptions import HTTPError
 
 MANAGER = "pulumi-kubernetes-standin"
@@ -50,9 +49,14 @@ class Cluster:
 
     @cached_property
     def _client(self) -> Any:
-        if self.kubeconfig and not Path(self.kubeconfig.partition("\n")[0]).is_file():
-            return config.new_client_from_config_dict(yaml.safe_load(self.kubeconfig), self.context)
-        return config.new_client_from_config(self.kubeconfig or None, self.context)
+        from kubernetes import config  # noqa: PLC0415 - half of a start, and of four for a command one asks the cluster
+
+        try:
+            if self.kubeconfig and not Path(self.kubeconfig.partition("\n")[0]).is_file():
+                return config.new_client_from_config_dict(yaml.safe_load(self.kubeconfig), self.context)
+            return config.new_client_from_config(self.kubeconfig or None, self.context)
+        except config.ConfigException as fault:
+            raise _unreachable(fault) from fault
 
     def call(self, method: str, path: str, body: Manifest | None = None, **query: str) -> dict[str, Any]:
         """One request. Raises Refused."""
@@ -67,8 +71,8 @@ class Cluster:
         try:
             answer = self._client.call_api(*request, _request_timeout=30)
             answer.read()
-        except (HTTPError, config.ConfigException) as fault:
-            raise Refused(0, f"configured Kubernetes cluster is unreachable: {fault}") from fault
+        except HTTPError as fault:
+            raise _unreachable(fault) from fault
         if answer.status >= 400:
             raise Refused(answer.status, _message(answer.data))
         found: dict[str, Any] = json.loads(answer.data)
@@ -136,6 +140,10 @@ class Cluster:
 
 def _root(version: str) -> str:
     return f"/apis/{version}" if "/" in version else f"/api/{version}"
+
+
+def _unreachable(fault: Exception) -> Refused:
+    return Refused(0, f"configured Kubernetes cluster is unreachable: {fault}")
 
 
 def _message(data: bytes) -> str:
