@@ -12,10 +12,7 @@ import yaml
 from consumers.deletion_cost import ANNOTATION, Pod, keep
 from tests.brokers import lines
 from tests.kubernetes.apiserver import ApiServer
-from tests.kubernetes.conftest import api_server
 from tools import servers
-
-__all__ = ["api_server"]  # a fixture, for this folder too
 
 pytestmark = pytest.mark.servers
 
