@@ -17,6 +17,7 @@ import yaml
 from tools.cache import ROOT
 
 LONGEST = 120  # seconds for one command
+BRIEF = {"GOGC": "off"}  # a command ends before its garbage matters
 QUIET = ("same", "read", "refresh")  # steps that change nothing
 ENGINES_OWN = ("pulumi:pulumi:", "pulumi:providers:")
 
@@ -59,7 +60,7 @@ class Stack:
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
-        own = {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", "GOGC": "off"}  # it ends soon
+        own = {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", **BRIEF}
         env = {**os.environ, **own, **self.env}
         command = [str(ROOT / "tools/pulumi"), "-C", str(self.folder), "--non-interactive", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONGEST, check=False)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.cache import Build
+from tools import wheels
+from tools.cache import ROOT, Build
 from tools.wheels import python
 
 
@@ -22,3 +23,22 @@ def test_what_another_python_made_is_made_anew(tmp_path: Path, version: str) -> 
 
     assert "True" == build.run(python(build), "-c", "import ssl; print(bool(ssl))").strip()
     assert kept.exists() is not bool(version)
+
+
+@pytest.mark.parametrize(("status", "by"), [(0, ["uv", "python"]), (2, ["uv", "python", "python"])])
+def test_where_uv_finds_no_index_pip_installs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, by: list[str]
+) -> None:
+    """Both get the same words, hashes included; the project itself is always put there by pip."""
+    for name, ends in (("uv", status), ("python", 0)):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/said\nexit {ends}\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(wheels, "python", lambda _: tmp_path / "python")
+
+    wheels.project(Build(tmp_path, tmp_path, tmp_path, tmp_path / "log", {"uv": tmp_path / "uv"}))
+
+    said = (tmp_path / "said").read_text().splitlines()
+    assert by == [line.partition(" ")[0] for line in said]
+    wanted = f"install --require-hashes -r {ROOT / 'requirements.txt'}"
+    assert all(wanted in line for line in said[:-1])
+    assert "--editable" in said[-1]
