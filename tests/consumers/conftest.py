@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
 
+from consumers import sinks
 from consumers.sinks.account import parse
 from consumers.sinks.blob import AzureBlobs
 from consumers.sinks.cosmos import CosmosDocuments
@@ -38,5 +40,8 @@ class Emulators(NamedTuple):
 
 
 @pytest.fixture
-def emulators(azurite: BlobAccount, cosmos: DocumentAccount) -> Emulators:
+def emulators(azurite: BlobAccount, cosmos: DocumentAccount, monkeypatch: pytest.MonkeyPatch) -> Emulators:
+    """Their clients wait longer than a consumer, which would come again: a busy machine answers late."""
+    monkeypatch.setattr(sinks.blob, "TIMEOUT", timedelta(seconds=30))
+    monkeypatch.setattr(sinks.cosmos, "DEADLINE", 60.0)
     return Emulators(azurite, cosmos)
