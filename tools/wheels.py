@@ -38,7 +38,7 @@ def project(build: Build) -> None:
     wanted = ("install", "--require-hashes", "-r", ROOT / "requirements.txt")
     try:
         build.run(
-            build.programs["uv"], "pip", *wanted, "--python", interpreter, "--compile-bytecode",
+            build.programs["uv"], "pip", *wanted, "--python", interpreter, "--compile-bytecode", "--system-certs",
             env={"UV_CACHE_DIR": str(cache() / "uv")},
         )  # fmt: skip
     except PartError:
