@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +17,7 @@ import dashboards
 from alerts.build import rules
 from catalog import CATALOG
 from tests.brokers import eventually
-from tests.infra.stack import Stack, free_offset
+from tests.infra.stack import Stack, free_offset, kill
 from tools.cache import ROOT
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -33,9 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         made.up()
         yield made
     finally:
-        for pid in made.all_pids():
-            with suppress(ProcessLookupError):  # it ended by itself meanwhile
-                os.kill(pid, signal.SIGKILL)
+        kill(*made.all_pids())
 
 
 def run(stack: Stack, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

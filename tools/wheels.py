@@ -31,7 +31,7 @@ def pip(build: Build) -> None:
 def project(build: Build) -> None:
     """Everything in requirements.txt, by hash, then the project itself, editable.
 
-    By uv, which takes seconds; it does not know the settings of pip, so where they name another index it is by pip.
+    By uv, which takes seconds; where it fails, as where only the settings of pip name an index, by pip.
     "compat" puts the repository itself on the path: a package that is added tomorrow needs no second installation.
     """
     interpreter = python(build)

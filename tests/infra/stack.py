@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,12 @@ def free_offset() -> int:
         services = [port + more for service in CATALOG.services for port in ports.of(service) for more in (0, 1, 2)]
         if all(port_is_free(port) for port in [*vars(ports).values(), *services] if port > offset):
             return offset
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it ended by itself meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)

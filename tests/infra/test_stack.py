@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pika
 import pytest
@@ -19,7 +17,7 @@ from infra.broker_api import Api
 from infra.supervision import ask, wait_for_end
 from infra.topology import topology
 from tests.brokers import LiveBroker, eventually
-from tests.infra.stack import Stack, free_offset
+from tests.infra.stack import Stack, free_offset, kill
 from tests.oncall.sites import oncall
 from tools.servers import answers
 
@@ -77,12 +75,6 @@ def leave_letter(broker: LiveBroker, body: bytes) -> None:
     channel = broker.channel()
     channel.basic_publish("", USAGE.dead, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
     channel.connection.close()
-
-
-def kill(*pids: int) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):  # it ended by itself meanwhile
-            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_preview_names_everything_before_anything_exists(fresh: Stack) -> None:
@@ -249,7 +241,7 @@ def test_a_key_that_is_taken_away_goes_before_its_service_changes(stack: Stack) 
 
 
 def test_what_hands_change_is_named_by_a_preview_and_by_oncall_drift_and_mended(stack: Stack) -> None:
-    """At the broker and of the processes: each by its name. What only others could want, as an extra key, stays."""
+    """What was changed at the broker and of the processes, each by its name."""
     api, file, reader = broker_of(stack).api, stack.home / "endpoints.json", f"{USAGE.service}-2"
     quiet = oncall(file, "drift")
     assert (0, True) == (quiet.code, quiet.out.startswith("No drift")), quiet
@@ -319,13 +311,13 @@ def test_a_consumer_that_is_killed_comes_back_by_itself(stack: Stack) -> None:
 
 def test_a_machine_that_was_switched_off_is_mended(stack: Stack) -> None:
     """Everything runs again, nothing twice, no letter is gone; a key that was taken back meanwhile is unbound."""
-    setting, broker = "rabbitmq.data_lake.bindings", broker_of(stack)
-    stack.set(CHANGES["binding"][0])
-    assert CHANGES["binding"][1] == beside_files(stack, stack.up())
+    broker, (config, expected) = broker_of(stack), CHANGES["binding"]
+    stack.set(config)
+    assert expected == beside_files(stack, stack.up())
     leave_letter(broker, b"letter")
     pids = stack.all_pids()
     kill(*pids)
-    stack.unset(setting)
+    stack.unset(*config)
 
     assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up())
 

@@ -49,7 +49,7 @@ class Cluster:
 
     @cached_property
     def _client(self) -> Any:
-        from kubernetes import config  # noqa: PLC0415 - half of a start, and of four for a command one asks the cluster
+        from kubernetes import config  # noqa: PLC0415 - half of a start; of a command's four, one asks the cluster
 
         try:
             if self.kubeconfig and not Path(self.kubeconfig.partition("\n")[0]).is_file():
