@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consumer-scaling
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" .local/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -43,7 +44,7 @@ check: ## Format, lint, types and the tests without servers, in under a minute
 lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy
+	.venv/bin/mypy --cache-dir $(CACHE)/mypy
 
 .PHONY: test
 test: ## Format, lint, types, the campaign in its small form and all tests, with real servers

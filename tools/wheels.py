@@ -14,13 +14,13 @@ from tools.cache import ROOT, Build, PartError, cache
 WHEELS = ROOT / "tools/wheels.txt"
 
 
-def python(build: Build) -> Path:
-    """The python of a virtual environment with pip, made in `build.into`; what another Python made there goes first."""
+def python(build: Build, *options: str) -> Path:
+    """The python of a virtual environment made in `build.into`; what another Python made there goes first."""
     if not find_spec("ensurepip"):
         _apt_install(build, "python3-venv")
     made = build.into / "pyvenv.cfg"
     is_ours = made.is_file() and f"version = {platform.python_version()}\n" in made.read_text()
-    build.run(sys.executable, "-m", "venv", *([] if is_ours else ["--clear"]), build.into)
+    build.run(sys.executable, "-m", "venv", *options, *([] if is_ours else ["--clear"]), build.into)
     return build.into / "bin/python"
 
 
@@ -31,22 +31,25 @@ def pip(build: Build) -> None:
 def project(build: Build) -> None:
     """Everything in requirements.txt, by hash, then the project itself, editable.
 
-    By uv, which takes seconds; where it fails, as where only the settings of pip name an index, by pip.
-    "compat" puts the repository itself on the path: a package that is added tomorrow needs no second installation.
+    By uv, which takes seconds; where it fails, as where only the settings of pip name an index, by the pip that every
+    Python brings. "compat" puts the repository itself on the path: a package that is added tomorrow needs no second
+    installation.
     """
-    interpreter = python(build)
+    interpreter = python(build, "--without-pip")
     wanted = ("install", "--require-hashes", "-r", ROOT / "requirements.txt")
-    try:
-        build.run(
-            build.programs["uv"], "pip", *wanted, "--python", interpreter, "--compile-bytecode", "--system-certs",
-            env={"UV_CACHE_DIR": str(cache() / "uv")},
-        )  # fmt: skip
-    except PartError:
-        build.run(interpreter, "-m", "pip", *wanted)
-    build.run(
-        interpreter, "-m", "pip", "install", "--no-deps", "--no-build-isolation",
-        "--config-settings", "editable_mode=compat", "--editable", ROOT,
+    own = (
+        "install", "--no-deps", "--no-build-isolation", "--config-settings", "editable_mode=compat", "--editable", ROOT
     )  # fmt: skip
+    try:
+        for what in (wanted, own):
+            build.run(
+                build.programs["uv"], "pip", *what, "--python", interpreter, "--compile-bytecode", "--system-certs",
+                env={"UV_CACHE_DIR": str(cache() / "uv")},
+            )  # fmt: skip
+    except PartError:
+        build.run(interpreter, "-m", "ensurepip")
+        for what in (wanted, own):
+            build.run(interpreter, "-m", "pip", *what)
 
 
 def wheel(*names: str) -> Callable[[Build], str]:
