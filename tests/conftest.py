@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,15 @@ hypothesis.settings.load_profile("shared")
 
 BROKERS = pytest.StashKey[list[LiveBroker]]()
 ALONE = ("tests/kubernetes/test_cli_changes.py",)  # takes as long as the others of its folder together
+
+
+# What is imported stays: to look through all of it for garbage, again and again, was a tenth of the work of the tests.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,6 +24,7 @@ from infra.cluster.workload import Workload, WorkloadArgs
 from infra.files import Password
 from infra.retire import Retirement
 from infra.settings import Settings
+from infra.stores import BlobContainer, CosmosContainer
 from infra.topology import Object, topology
 
 After = Sequence[Resource]
@@ -67,8 +68,6 @@ class Cluster:
         sinks = self.settings.sinks
         if not sinks.create:
             return []
-        from infra.stores import BlobContainer, CosmosContainer  # noqa: PLC0415 - half a second, for those who need it
-
         connection_string = Output.secret(sinks.connection_string)
         account = Output.secret({"endpoint": sinks.cosmos_endpoint, "key": sinks.cosmos_key})
         return [

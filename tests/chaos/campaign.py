@@ -9,9 +9,9 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich import box
@@ -23,7 +23,7 @@ from tests.chaos.figures import Figure, Row
 from tests.chaos.world import World
 
 WIDTH = 150
-ABREAST = 6  # lanes of the small form at once; in full there are four
+ABREAST = 7  # lanes of the small form at once; in full there are four
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Scenario:
     """One line of the table.
 
     Those of one `lane` are played one after the other, beside those of the others: so that what waits more than it
-    works holds nobody up. In the small form each is a lane of its own, and the `early` ones, which take longest,
-    begin first.
+    works holds nobody up. In the small form each is a lane of its own, or in one with those of the same `company`: they
+    leave a world as they found it, and play in one. The `early` lanes, which take longest, begin first.
     """
 
     number: int
@@ -69,6 +69,7 @@ class Scenario:
     lane: str
     versions: tuple[str, ...] = ("4.3",)
     early: bool = False
+    company: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,15 @@ class Played:
 
 
 def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
-    """Play all of them, lane beside lane; in the small form each is a lane of its own, on the default broker only.
+    """Play all of them, lane beside lane; the small form has its own lanes, and the default broker only.
 
-    Each is played in a world of its own: what one of them breaks or fills is nothing to the next. A lane is a process:
-    the wires to the sinks are in it, and must not wait while another one counts what it wrote.
+    In full each is played in a world of its own: what one of them breaks or fills is nothing to the next. A lane is a
+    process: the wires to the sinks are in it, and must not wait while another one counts what it wrote.
     """
     lanes: dict[str, list[tuple[Scenario, str]]] = defaultdict(list)
     for one in scenarios if lab.measures else sorted(scenarios, key=lambda one: not one.early):
         for version in one.versions if lab.measures else one.versions[:1]:
-            lanes[one.lane.format(version=version) if lab.measures else one.title].append((one, version))
+            lanes[one.lane.format(version=version) if lab.measures else one.company or one.title].append((one, version))
 
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.chaos.scenarios"])  # loaded once, and not by each lane
@@ -114,16 +115,20 @@ def one_by_one(lab: Lab, lane: Sequence[tuple[Scenario, str]]) -> list[Played]:
     warnings.filterwarnings("ignore", message="Generating overly large repr")  # Hypothesis, of a whole strategy
     # The emulator ends every connection: without this, each new one reads the authorities of the public web anew.
     os.environ["SSL_CERT_FILE"] = str(tools.cosmos_certificate())
-    return [play(lab, *one) for one in lane]
+    with ExitStack() as ending:
+        first = lane[0][0].number
+        shared = cache(lambda version: ending.enter_context(lab.world(f"{first}-{version}", version)))
+        return [play(lab, *one, None if lab.measures else shared) for one in lane]
 
 
-def play(lab: Lab, scenario: Scenario, version: str) -> Played:
-    """Play one scenario. One that breaks is a row that is not met."""
+def play(lab: Lab, scenario: Scenario, version: str, shared: Callable[[str], World] | None = None) -> Played:
+    """Play one scenario, in a world of its own or in a `shared` one. One that breaks is a row that is not met."""
     began = time.monotonic()
     print(f"{scenario.number:>3}  {scenario.title}, broker {version}", flush=True)
     row, fault = None, ""
     try:
-        with lab.world(f"{scenario.number}-{version}", version) as world:
+        own = lab.world(f"{scenario.number}-{version}", version)
+        with nullcontext(shared(version)) if shared else own as world:
             row = scenario.play(lab, world)
     except Exception as error:  # noqa: BLE001 - the others are played all the same
         fault = f"{type(error).__name__}: {error}"

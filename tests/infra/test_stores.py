@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import tools
-from infra.stores import StoreError, _BlobContainers, _CosmosContainers
+from infra.accounts import StoreError
+from infra.stores import _BlobContainers, _CosmosContainers
 from tools.servers import LOOPBACK, azurite, cosmos, free_ports, running
 
 pytestmark = pytest.mark.servers

@@ -74,7 +74,7 @@ def test_killed_again_and_again_it_goes_on_where_it_was(site: Site) -> None:
     queue, old, dice = audit(site), fill(site), random.Random(7)
     command = [sys.executable, "-m", "oncall", "migrate", queue.name, "--yes", "--endpoints", str(site.file)]
 
-    with site.publishing(queue) as live:
+    with site.publishing(queue, every=0.02) as live:
         for _ in range(8):
             with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
                 assert running.stderr

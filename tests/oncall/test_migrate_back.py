@@ -19,7 +19,7 @@ def test_it_can_be_rolled_back_from_every_step(site: Site, done: int) -> None:
     """The classic queue is back with its arguments and keys, and each event is there once."""
     queue, old = audit(site), fill(site, 300)
 
-    with site.publishing(queue, every=0.01) as live:
+    with site.publishing(queue, every=0.03) as live:
         for _ in range(done):
             assert 0 == site.oncall("migrate", queue.name, "--step").code
         answer = site.oncall("migrate", queue.name, "--rollback", "--yes", "--json")
