@@ -12,7 +12,8 @@ from catalog.metrics import JOB_DURATION, JOB_RUNNING, JOB_RUNS, JOB_TRIGGERS
 from consumers.jobs import Outcome
 from consumers.verdicts import Retry
 from tests.brokers import lines
-from tests.runs import JOB, Platform, ScriptedJob, Worker, run, trigger, until
+from tests.runs import JOB, Platform, ScriptedJob, Worker, trigger, until
+from tests.stories import run
 
 
 def test_a_run_that_ends_well_is_in_the_ledger_and_announced(job: ScriptedJob) -> None:

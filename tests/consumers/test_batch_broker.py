@@ -23,8 +23,9 @@ from consumers.publish import ConfirmedPublisher
 from consumers.worker import Worker
 from infra.broker_api import Api
 from tests.brokers import LiveBroker, eventually
-from tests.runs import Platform, ScriptedJob, run, trigger, until
+from tests.runs import Platform, ScriptedJob, trigger, until
 from tests.samples import body_of
+from tests.stories import run
 from tools import servers
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]

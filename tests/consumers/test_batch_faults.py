@@ -12,7 +12,8 @@ from catalog.metrics import JOB_RUNS
 from consumers.jobs import Deps, Outcome, Request
 from consumers.ledger import MOST_ATTEMPTS
 from consumers.verdicts import Later, Retry
-from tests.runs import JOB, Crash, CrashAfter, Platform, ScriptedJob, Worker, run, trigger, until
+from tests.runs import JOB, Crash, CrashAfter, Platform, ScriptedJob, Worker, trigger, until
+from tests.stories import run
 
 
 async def die(worker: Worker, identity: str = "trigger-1") -> None:

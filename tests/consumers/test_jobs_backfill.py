@@ -17,8 +17,9 @@ from consumers.events import Event
 from consumers.jobs.risk_snapshot_backfill import MOST_NAMED, TABLE
 from consumers.verdicts import Later, Retry
 from tests.consumers.conftest import Emulators
-from tests.runs import Crash, CrashAfter, Platform, run, trigger
+from tests.runs import Crash, CrashAfter, Platform, trigger
 from tests.samples import sample, with_data
+from tests.stories import run
 
 KEY = "risk.evaluated"
 DAY = "2026-03-10"

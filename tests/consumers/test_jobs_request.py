@@ -10,7 +10,8 @@ import pytest
 from catalog import CATALOG
 from consumers import jobs
 from consumers.verdicts import Never, Reject
-from tests.runs import Platform, ScriptedJob, run, trigger
+from tests.runs import Platform, ScriptedJob, trigger
+from tests.stories import run
 
 WRONG = {
     "an unknown job": ({"job": "risk-snapshot"}, 'data.job is "risk-snapshot": there are risk-snapshot-backfill'),

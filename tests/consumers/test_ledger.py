@@ -16,6 +16,7 @@ from consumers.sinks import Document, Documents, Stored
 from consumers.sinks.memory import MemoryDocuments
 from consumers.verdicts import Later, Retry
 from tests.runs import PARTITIONS, RUNS, until
+from tests.stories import run
 
 MINUTE = timedelta(minutes=1)
 
@@ -56,17 +57,17 @@ def documents(request: pytest.FixtureRequest) -> Callable[[], Documents]:
 def story(documents: Callable[[], Documents]) -> Callable[[Callable[[Pair], Awaitable[None]]], None]:
     """Run a story about two workers."""
 
-    def run(tell: Callable[[Pair], Awaitable[None]]) -> None:
+    def about_two(tell: Callable[[Pair], Awaitable[None]]) -> None:
         async def told() -> None:
             store = documents()
             try:
-                await asyncio.wait_for(tell(Pair(store)), 60)
+                await tell(Pair(store))
             finally:
                 await store.close()
 
-        asyncio.run(told())
+        run(told())
 
-    return run
+    return about_two
 
 
 Story = Callable[[Callable[[Pair], Awaitable[None]]], None]

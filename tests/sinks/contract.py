@@ -13,6 +13,7 @@ from catalog import CATALOG
 from consumers import paths
 from consumers.sinks import PROBE, Blobs, Changed, Document, Documents
 from consumers.verdicts import Later, Never, Reject, Retry
+from tests.stories import run
 
 Sink = TypeVar("Sink", Blobs, Documents)
 
@@ -42,7 +43,7 @@ def tell(make: Callable[[], Sink], story: Callable[[Sink], Awaitable[None]]) -> 
         finally:
             await sink.close()
 
-    asyncio.run(asyncio.wait_for(told(), 60))
+    run(told())
 
 
 def fresh() -> str:
