@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tests.plugins import attached
 from tools.cache import ROOT
 
 LONGEST = 120  # seconds for one command
@@ -43,11 +44,15 @@ def counted(steps: Iterable[Mapping[str, str]]) -> list[Step]:
 
 @dataclass(frozen=True)
 class Stack:
-    """Stack `name` of a project in `folder`; `env` is added to the caller's environment."""
+    """Stack `name` of a project in `folder`.
+
+    `env` is added to the caller's environment; `stays` names those of tests/plugins.py that its commands attach to.
+    """
 
     folder: Path
     name: str
     env: Mapping[str, str] = field(default_factory=dict)
+    stays: tuple[str, ...] = ()
     said: list[str] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -62,7 +67,7 @@ class Stack:
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
         own = {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", **BRIEF}
-        env = {**os.environ, **own, **self.env}
+        env = {**os.environ, **own, **self.env, **attached(self.stays, self.env)}
         command = [str(ROOT / "tools/pulumi"), "-C", str(self.folder), "--non-interactive", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONGEST, check=False)
         assert fails == bool(done.returncode), done.stdout + done.stderr

@@ -15,6 +15,7 @@ from tests import stacks
 from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.controllers import all_is_well
 from tests.kubernetes.surroundings import surround
+from tests.plugins import DYNAMIC, KUBERNETES
 from tests.stacks import Step, counted
 
 PLUGIN = "pulumi-resource-kubernetes"  # the official one where it is on PATH, else the stand-in
@@ -76,7 +77,8 @@ class ClusterStack(PluggedStack):
             "STANDIN_AWAIT": "off",
             "PULUMI_DEBUG_COMMANDS": "true",  # for --event-log
         }
-        stack = cls(folder=folder, name=name, env=env, server=server, namespace=server.namespace())
+        stays = (DYNAMIC,) if shutil.which(PLUGIN) else (DYNAMIC, KUBERNETES)
+        stack = cls(folder=folder, name=name, env=env, stays=stays, server=server, namespace=server.namespace())
         stack.prepare()
         stack.give()
         stack.set({"kubernetes.namespace": stack.namespace, "image": IMAGE, **(config or {})})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,7 +35,7 @@ def stack(api_server: ApiServer, broker: LiveBroker, tmp_path_factory: pytest.Te
         "network.broker": "10.1.2.0/24",
         "stores": "provisioned",
     }
-    stack = ClusterStack.made(tmp_path_factory.mktemp("secrets"), "dev", api_server, config)
+    stack = replace(ClusterStack.made(tmp_path_factory.mktemp("secrets"), "dev", api_server, config), stays=())
     stack.unset("broker.cluster", "sinks.secret")
     stack.hide({
         "data_lake.connection_string": CONNECTION,

@@ -158,7 +158,7 @@ def test_what_exists_and_is_not_ready_is_in_the_state(
     """The engine is told of it as such: the next `up` waits again, and `destroy` deletes it."""
     stack = ClusterStack.made(tmp_path_factory.mktemp("late"), "dev", api_server)
     (stack.folder / "infra/__main__.py").write_text(PROGRAM.replace("NAMESPACE", namespace))
-    awaiting = replace(stack, env={**stack.env, "STANDIN_AWAIT": "on"})
+    awaiting = replace(stack, env={**stack.env, "STANDIN_AWAIT": "on"}, stays=())
 
     for seconds in (1, 2):
         said = awaiting.run("up", "--stack", "dev", "--yes", "--skip-preview", fails=True)

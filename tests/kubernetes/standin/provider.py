@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -64,6 +65,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 
     cluster: Cluster
     settings: dict[str, Any]
+
+    def Attach(self, _request: Any, _context: grpc.ServicerContext) -> Empty:
+        return Empty()
 
     def GetPluginInfo(self, _request: Empty, _context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=VERSION)
@@ -177,6 +181,16 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return Empty()
 
 
+class Providers:
+    """A Provider for each connection, which is what an engine makes for each provider of its program."""
+
+    def __init__(self) -> None:
+        self._by_connection: defaultdict[str, Provider] = defaultdict(Provider)
+
+    def __getattr__(self, method: str) -> Callable[[Any, grpc.ServicerContext], Any]:
+        return lambda request, context: getattr(self._by_connection[context.peer()], method)(request, context)
+
+
 def _id(manifest: dict[str, Any]) -> str:
     metadata = manifest["metadata"]
     return "/".join(metadata[key] for key in ("namespace", "name") if key in metadata)
@@ -225,13 +239,13 @@ def _struct(values: dict[str, Any]) -> struct_pb2.Struct:
 
 
 def serve() -> None:
-    """Answer on a free port, which the engine reads from stdout, for as long as the engine is there."""
-    engine = os.getppid()
+    """Answer on a free port, which who started this reads from stdout, for as long as they are there."""
+    starter = os.getppid()
     server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.max_receive_message_length", -1)])
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Provider(), server)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Providers(), server)
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     with suppress(KeyboardInterrupt):
-        while server.wait_for_termination(timeout=1) and os.getppid() == engine:
+        while server.wait_for_termination(timeout=1) and os.getppid() == starter:
             pass
     server.stop(grace=None)
