@@ -19,7 +19,7 @@ from infra.live import Live
 from infra.topology import Topology, topology
 from tests.brokers import LiveBroker, eventually
 
-pytestmark = [pytest.mark.servers, pytest.mark.broker]
+pytestmark = [pytest.mark.servers, pytest.mark.broker, pytest.mark.slow]
 
 # Names of its own: the broker serves other tests as well.
 NAMES = {f"{queue.setting}.queue": f"drift.{queue.name}" for queue in CATALOG.queues}

@@ -13,7 +13,7 @@ from infra.broker_api import put
 from tests.brokers import LiveBroker, eventually
 from tests.oncall.sites import Site
 
-pytestmark = [pytest.mark.servers, pytest.mark.broker]
+pytestmark = [pytest.mark.servers, pytest.mark.broker, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -52,39 +52,30 @@ def _channel(server: Server) -> Iterator[Any]:
 
 
 @pytest.mark.broker
-def test_a_message_survives_the_restart_of_the_broker(broker: Server) -> None:
-    with running(broker), _channel(broker) as channel:
-        channel.confirm_delivery()
-        channel.queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
-        channel.basic_publish("", "q", b"kept", mandatory=True)
+def test_a_broker_answers_on_every_door_and_keeps_a_message_over_a_restart(broker: Server) -> None:
+    """AMQP, the management API, the per-queue metrics and rabbitmqctl agree on who is there.
 
-    with running(broker), _channel(broker) as channel:
-        assert b"kept" == channel.basic_get("q", auto_ack=True)[2]
-
-
-@pytest.mark.broker
-def test_the_child_process_is_the_erlang_machine_itself(broker: Server) -> None:
-    """Killing its process id kills the broker, not a shell around it."""
-    with running(broker) as process:
-        assert "beam.smp" == Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")[0].rpartition("/")[2]
-
-
-@pytest.mark.broker
-def test_the_broker_answers_on_every_door_in_its_own_version(broker: Server) -> None:
-    """AMQP, the management API, the per-queue metrics and rabbitmqctl agree on who is there."""
+    Its child process is the Erlang machine itself: killing that process id kills the broker, not a shell around it.
+    """
     version = broker.command[0].split("rabbitmq_server-")[1].split("/")[0]
-    with running(broker), _channel(broker) as channel:
-        channel.queue_declare("q", durable=True)
+    with running(broker) as process, _channel(broker) as channel:
+        assert "beam.smp" == Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")[0].rpartition("/")[2]
+        channel.queue_declare("empty", durable=True)
+        channel.queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
         overview = requests.get(
             f"http://{LOOPBACK}:{broker.ports[1]}/api/overview", auth=("admin", "s3cret"), timeout=5
         ).json()
         metrics = requests.get(
             f"http://{LOOPBACK}:{broker.ports[2]}/metrics/detailed?family=queue_coarse_metrics", timeout=5
         ).text
-
         assert version == overview["rabbitmq_version"]
         assert version == rabbitmqctl(broker, "version").split()[-1]
-        assert 'rabbitmq_detailed_queue_messages{vhost="/",queue="q"} 0' in metrics
+        assert 'rabbitmq_detailed_queue_messages{vhost="/",queue="empty"} 0' in metrics
+        channel.confirm_delivery()
+        channel.basic_publish("", "q", b"kept", mandatory=True)
+
+    with running(broker), _channel(broker) as channel:
+        assert b"kept" == channel.basic_get("q", auto_ack=True)[2]
 
 
 def test_a_blob_survives_the_restart_of_the_store(tmp_path: Path) -> None:
