@@ -18,7 +18,7 @@ from tests.sinks.contract import usage as a_document
 from tests.sinks.wire import Answer, Lost, Silence, Wire, wired
 from tools import servers
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture
