@@ -18,6 +18,9 @@ from infra.supervision import ask, strays
 from tests import stacks
 from tools.servers import port_is_free
 
+# A line of what a command prints; dots that show its progress may stand before it.
+DONE = re.compile(r"\S+:\S+ (\S+) (created|updated|deleted|replaced) \(")
+
 
 def free_offset() -> int:
     """An offset at which no port of a stack, with three replicas each, is taken."""
@@ -54,7 +57,7 @@ class Stack(stacks.Stack):
         """{resource name: what was done to it}, by `up`; what the providers said is kept in `said`."""
         text = self.run("up", "--stack", "local", "--yes", "--skip-preview")
         self.said.append(text)
-        return dict(re.findall(r"^ \S+ +\S+ (\S+) (created|updated|deleted|replaced) \(", text, re.MULTILINE))
+        return dict(DONE.findall(text))
 
     @property
     def endpoints(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from infra.broker_api import Api
 from infra.supervision import ask, wait_for_end
 from infra.topology import topology
 from tests.brokers import LiveBroker, eventually
-from tests.infra.stack import Stack, free_offset, kill
+from tests.infra.stack import DONE, Stack, free_offset, kill
 from tests.oncall.sites import oncall
 from tools.servers import answers
 
@@ -200,8 +199,7 @@ def test_a_change_touches_what_it_concerns_while_the_rest_goes_on(stack: Stack) 
 
 def order(stack: Stack) -> list[str]:
     """What the last `up` did, one step after the other: "updated logging-0"."""
-    steps = re.findall(r"^ \S+ +\S+ (\S+) (created|updated|deleted) \(", stack.said[-1], re.MULTILINE)
-    return [f"{doing} {name}" for name, doing in steps]
+    return [f"{doing} {name}" for name, doing in DONE.findall(stack.said[-1])]
 
 
 def test_new_credentials_come_before_their_users_change_and_old_ones_go_after(stack: Stack) -> None:
@@ -335,7 +333,7 @@ def test_a_supervisor_that_was_killed_is_mended(stack: Stack) -> None:
     supervisor, *left = stack.all_pids()
     kill(supervisor)
 
-    assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up())
+    assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up()), stack.said[-1]
 
     assert (CONSUMERS | SERVERS) == set(stack.pids())
     assert set() == {supervisor, *left} & set(stack.all_pids())
