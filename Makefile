@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
-CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/consumer-scaling
+CACHE = $(shell python3 -c 'from tools.cache import cache; print(cache())')
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" .local/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 

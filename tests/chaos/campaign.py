@@ -127,8 +127,7 @@ def play(lab: Lab, scenario: Scenario, version: str, shared: Callable[[str], Wor
     print(f"{scenario.number:>3}  {scenario.title}, broker {version}", flush=True)
     row, fault = None, ""
     try:
-        own = lab.world(f"{scenario.number}-{version}", version)
-        with nullcontext(shared(version)) if shared else own as world:
+        with nullcontext(shared(version)) if shared else lab.world(f"{scenario.number}-{version}", version) as world:
             row = scenario.play(lab, world)
     except Exception as error:  # noqa: BLE001 - the others are played all the same
         fault = f"{type(error).__name__}: {error}"

@@ -99,3 +99,17 @@ def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path, monkeyp
 
     assert [False, True] == [one.met for one in played]
     assert "AssertionError: still 3 after 120 s" == played[0].fault
+
+
+@pytest.mark.parametrize(("scale", "worlds"), [(0.02, ["4-4.3"]), (1.0, ["4-4.3", "7-4.3"])], ids=["small", "full"])
+def test_a_lane_plays_in_one_world_in_the_small_form_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, worlds: list[str]
+) -> None:
+    """What one of them leaves behind would be there for the next one, so each has its own where figures count."""
+    opened: list[str] = []
+    monkeypatch.setattr(Lab, "world", lambda _, name, __: opened.append(name) or nullcontext(name))
+    lane = [(Scenario(number, "one", lambda *_: Row("", [none("lost", 0)]), "lane"), "4.3") for number in (4, 7)]
+
+    played = one_by_one(Lab(tmp_path, 7, scale), lane)
+
+    assert (worlds, [True, True]) == (opened, [one.met for one in played])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from azure.storage.blob import ContainerClient
 
 import tools
 from catalog import CATALOG
+from tests.stories import run
 from tools import servers
 
 
@@ -54,7 +54,7 @@ def cosmos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocumentAccount
     (port,) = servers.free_ports(1)
     with servers.running(servers.cosmos(tmp_path_factory.mktemp("cosmos"), port)):
         account = DocumentAccount(f"https://127.0.0.1:{port}", tools.emulator_key("cosmos"), CATALOG.database)
-        asyncio.run(_create_containers(account))
+        run(_create_containers(account))
         yield account
 
 
