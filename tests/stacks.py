@@ -20,6 +20,7 @@ from tools.cache import ROOT
 LONGEST = 120  # seconds for one command
 # A command ends before its garbage matters, and its state is written once, at its end, instead of after every resource.
 BRIEF = {"GOGC": "off", "PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
+EVENTS = {"PULUMI_DEBUG_COMMANDS": "true"}  # allows --event-log
 QUIET = ("same", "read", "refresh")  # steps that change nothing
 ENGINES_OWN = ("pulumi:pulumi:", "pulumi:providers:")
 
@@ -66,7 +67,7 @@ class Stack:
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
-        own = {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", **BRIEF}
+        own = {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", **BRIEF, **EVENTS}
         env = {**os.environ, **own, **self.env, **attached(self.stays, self.env)}
         command = [str(ROOT / "tools/pulumi"), "-C", str(self.folder), "--non-interactive", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONGEST, check=False)
@@ -117,6 +118,15 @@ class Stack:
         found = re.search(r"^    error: (.*?)^    error: an unhandled", said, re.DOTALL | re.MULTILINE)
         assert found, said
         return [line.removeprefix("    ") for line in found[1].rstrip().splitlines()]
+
+    def up(self, *options: str) -> list[Step]:
+        """Everything that was done, in the order in which it was finished; what was said is kept in `said`."""
+        log = self.folder / "events.jsonl"
+        log.unlink(missing_ok=True)
+        command = ("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log))
+        self.said.append(self.run(*command, *options))
+        events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
+        return counted(event["metadata"] for event in events if event)
 
     def destroy(self) -> str:
         return self.run("destroy", "--stack", self.name, "--yes", "--skip-preview")

@@ -29,8 +29,7 @@ class NodeStack(PluggedStack):
     def on(cls, node: Node, servers: Servers, image: Image, folder: Path) -> NodeStack:
         """The stack as the repository has it, with addresses of the node, and nothing made yet."""
         node.kubectl.apply(_connection(servers))
-        env = {"KUBECONFIG": str(node.kubeconfig), "PULUMI_DEBUG_COMMANDS": "true"}  # the latter for --event-log
-        stack = cls(folder, NAME, env)
+        stack = cls(folder, NAME, {"KUBECONFIG": str(node.kubeconfig)})
         stack.prepare()
         stack.unset("broker.cluster", "sinks.secret")
         stack.set(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +16,6 @@ from infra.ports import Ports
 from infra.supervision import ask, strays
 from tests import stacks
 from tools.servers import port_is_free
-
-# A line of what a command prints; dots that show its progress may stand before it.
-DONE = re.compile(r"\S+:\S+ (\S+) (created|updated|deleted|replaced) \(")
 
 
 def free_offset() -> int:
@@ -52,12 +48,6 @@ class Stack(stacks.Stack):
     @property
     def home(self) -> Path:
         return self.folder / "home"
-
-    def up(self) -> dict[str, str]:
-        """{resource name: what was done to it}, by `up`; what the providers said is kept in `said`."""
-        text = self.run("up", "--stack", "local", "--yes", "--skip-preview")
-        self.said.append(text)
-        return dict(DONE.findall(text))
 
     @property
     def endpoints(self) -> dict[str, Any]:

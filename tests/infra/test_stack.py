@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pika
@@ -16,8 +16,9 @@ from infra.broker_api import Api
 from infra.supervision import ask, wait_for_end
 from infra.topology import topology
 from tests.brokers import LiveBroker, eventually
-from tests.infra.stack import DONE, Stack, free_offset, kill
+from tests.infra.stack import Stack, free_offset, kill
 from tests.oncall.sites import oncall
+from tests.stacks import Step
 from tools.servers import answers
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -120,7 +121,7 @@ def test_up_brings_everything_and_a_second_one_changes_nothing(stack: Stack) -> 
     assert (CONSUMERS | SERVERS) == set(stack.pids())
     eventually(lambda: len(CONSUMERS) + 1 == sum(prometheus(stack, "up").values()), 30)
 
-    assert {} == stack.up()
+    assert [] == stack.up()
 
 
 def test_only_its_owner_can_read_what_holds_passwords(stack: Stack) -> None:
@@ -140,10 +141,11 @@ def test_only_its_owner_can_read_what_holds_passwords(stack: Stack) -> None:
     assert {0o600} == {file.stat().st_mode & 0o777 for file in holders}
 
 
-def beside_files(stack: Stack, done: dict[str, str]) -> dict[str, str]:
+def beside_files(stack: Stack, done: Iterable[Step]) -> dict[str, str]:
     """What is done to processes and at the broker; files that show settings follow every change."""
-    assert "endpoints.json" in done
-    return {name: doing.removesuffix("d") for name, doing in done.items() if not (stack.home / name).is_file()}
+    found = {step.name: step.doing for step in done}
+    assert "endpoints.json" in found
+    return {name: doing for name, doing in found.items() if not (stack.home / name).is_file()}
 
 
 RENAMED = {
@@ -170,7 +172,7 @@ def test_a_preview_names_what_a_change_concerns_and_nothing_else(
 ) -> None:
     """Processes and broker objects change only where the setting says so."""
     with changed(stack, config):
-        assert expected == beside_files(stack, stack.preview())
+        assert expected == beside_files(stack, stack.plan())
 
 
 def test_a_change_touches_what_it_concerns_while_the_rest_goes_on(stack: Stack) -> None:
@@ -197,27 +199,29 @@ def test_a_change_touches_what_it_concerns_while_the_rest_goes_on(stack: Stack) 
     assert [b"letter"] == [body for _, body in broker.take(USAGE.dead)]
 
 
-def order(stack: Stack) -> list[str]:
-    """What the last `up` did, one step after the other: "updated logging-0"."""
-    return [f"{doing} {name}" for name, doing in DONE.findall(stack.said[-1])]
+def order(done: Iterable[Step]) -> list[str]:
+    """One step after the other: "update logging-0"."""
+    return [f"{step.doing} {step.name}" for step in done]
 
 
 def test_new_credentials_come_before_their_users_change_and_old_ones_go_after(stack: Stack) -> None:
     """Both users may log in while processes change, and only the new one afterwards; nothing else is touched."""
     stack.set({"credentials.generation": "2"})
 
-    done = beside_files(stack, stack.up())
+    finished = stack.up()
+
+    done = beside_files(stack, finished)
 
     new = {service: {f"{kind}/{service}-2" for kind in OF_A_USER} for service in SERVICES}
     old = {service: {f"{kind}/{service}-1" for kind in OF_A_USER} for service in SERVICES}
     assert dict.fromkeys(CONSUMERS, "update") == {name: doing for name, doing in done.items() if doing == "update"}
     assert set().union(*new.values()) == {name for name, doing in done.items() if doing == "create"}
     assert set().union(*old.values()) == {name for name, doing in done.items() if doing == "delete"}
-    steps = order(stack)
+    steps = order(finished)
     for service in SERVICES:
-        created = [steps.index(f"created {name}") for name in new[service]]
-        deleted = [steps.index(f"deleted {name}") for name in old[service]]
-        assert max(created) < steps.index(f"updated {service}-0") < min(deleted)
+        created = [steps.index(f"create {name}") for name in new[service]]
+        deleted = [steps.index(f"delete {name}") for name in old[service]]
+        assert max(created) < steps.index(f"update {service}-0") < min(deleted)
     users = {row["name"] for row in broker_of(stack).api.get("users")}
     assert {"admin", *(f"{service}-2" for service in SERVICES)} == users
     for queue in CATALOG.queues:
@@ -229,11 +233,13 @@ def test_a_key_that_is_taken_away_goes_before_its_service_changes(stack: Stack) 
     taken = "binding/analytics_service/ml.prediction.completed"
     stack.set({"rabbitmq.bindings": "embedding.generated,llm.inference.completed", "rabbitmq.usage.prefetch": "20"})
 
-    done = beside_files(stack, stack.up())
+    finished = stack.up()
+
+    done = beside_files(stack, finished)
 
     assert {taken: "delete", "retired-bindings": "update", "analytics-service-0": "update"} == done
-    steps = order(stack)
-    assert steps.index("updated retired-bindings") < steps.index("updated analytics-service-0")
+    steps = order(finished)
+    assert steps.index("update retired-bindings") < steps.index("update analytics-service-0")
     bound = broker_of(stack).api.get("bindings/%2F/e/coder_events/q/analytics_service")
     assert ["embedding.generated", "llm.inference.completed"] == sorted(row["routing_key"] for row in bound)
 
@@ -317,7 +323,7 @@ def test_a_machine_that_was_switched_off_is_mended(stack: Stack) -> None:
     kill(*pids)
     stack.unset(*config)
 
-    assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up())
+    assert CONSUMERS | SERVERS | {"supervisord"} <= {step.name for step in stack.up()}
 
     assert (CONSUMERS | SERVERS) == set(stack.pids())
     assert set() == set(pids) & set(stack.all_pids())
@@ -333,7 +339,7 @@ def test_a_supervisor_that_was_killed_is_mended(stack: Stack) -> None:
     supervisor, *left = stack.all_pids()
     kill(supervisor)
 
-    assert CONSUMERS | SERVERS | {"supervisord"} <= set(stack.up()), stack.said[-1]
+    assert CONSUMERS | SERVERS | {"supervisord"} <= {step.name for step in stack.up()}
 
     assert (CONSUMERS | SERVERS) == set(stack.pids())
     assert set() == {supervisor, *left} & set(stack.all_pids())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.controllers import all_is_well
 from tests.kubernetes.surroundings import surround
 from tests.plugins import DYNAMIC, KUBERNETES
-from tests.stacks import Step, counted
 
 PLUGIN = "pulumi-resource-kubernetes"  # the official one where it is on PATH, else the stand-in
 APPS = "apps/v1"
@@ -49,15 +47,6 @@ class PluggedStack(stacks.Stack):
             plugin = {"name": "kubernetes", "path": str(Path(__file__).parent / "standin")}
             file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"plugins": {"providers": [plugin]}}))
 
-    def up(self, *options: str) -> list[Step]:
-        """Everything that was done, in the order in which it was finished; what was said is kept in `said`."""
-        log = self.folder / "events.jsonl"
-        log.unlink(missing_ok=True)
-        command = ("up", "--stack", self.name, "--yes", "--skip-preview", "--event-log", str(log))
-        self.said.append(self.run(*command, *options))
-        events = [json.loads(line).get("resOutputsEvent") for line in log.read_text().splitlines()]
-        return counted(event["metadata"] for event in events if event)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterStack(PluggedStack):
@@ -72,11 +61,7 @@ class ClusterStack(PluggedStack):
     @classmethod
     def made(cls, folder: Path, name: str, server: ApiServer, config: Mapping[str, str] | None = None) -> ClusterStack:
         """The repository's stack `name` in a namespace of its own, with `config` on top."""
-        env = {
-            "KUBECONFIG": str(server.kubeconfig),
-            "STANDIN_AWAIT": "off",
-            "PULUMI_DEBUG_COMMANDS": "true",  # for --event-log
-        }
+        env = {"KUBECONFIG": str(server.kubeconfig), "STANDIN_AWAIT": "off"}
         stays = (DYNAMIC,) if shutil.which(PLUGIN) else (DYNAMIC, KUBERNETES)
         stack = cls(folder=folder, name=name, env=env, stays=stays, server=server, namespace=server.namespace())
         stack.prepare()
