@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Local:
 
     def __init__(self, stack: Settings) -> None:
         self.catalog, self.home, self.programs = stack.catalog, stack.home, Programs(stack)
-        check_ports(self.programs.wanted_ports(), ours(self.home))
+        check_ports(self.programs.wanted_ports(), partial(ours, self.home))
         self.version = stack.broker_version
         self.topology = topology(self.catalog, Capabilities.of(self.version), stack.generation)
         self.supervisor = Supervisor("supervisord", self.home)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +23,7 @@ from tools import servers
 from tools.servers import LOOPBACK, Server
 
 ADMIN = "admin"
+ENDING_WITHIN = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -160,16 +162,25 @@ def board_file(uid: str) -> str:
     return f"boards/{uid}.json"
 
 
-def check_ports(wanted: Mapping[int, str], running: set[str]) -> None:
-    """Raises RunError naming every port that a program of ours wants and somebody else holds."""
-    taken = [
+def check_ports(wanted: Mapping[int, str], running: Callable[[], set[str]]) -> None:
+    """Raises RunError naming every port that a program of ours wants and somebody else holds.
+
+    One of ours that is just ending has lost its name already and holds its port a moment longer: it is waited for.
+    """
+    give_up = time.monotonic() + ENDING_WITHIN
+    while (taken := _taken(wanted, running())) and time.monotonic() < give_up:
+        time.sleep(0.1)
+    if taken:
+        advice = "stop it, or move this stack: pulumi config set local.port_offset 100"
+        raise pulumi.RunError("\n  ".join(["The stack cannot start:", *taken, advice]))
+
+
+def _taken(wanted: Mapping[int, str], running: set[str]) -> list[str]:
+    return [
         f"port {port}, which {name} wants, is in use by another program (`ss -ltnp 'sport = :{port}'` tells by whom)"
         for port, name in wanted.items()
         if name not in running and not servers.port_is_free(port)
     ]
-    if taken:
-        advice = "stop it, or move this stack: pulumi config set local.port_offset 100"
-        raise pulumi.RunError("\n  ".join(["The stack cannot start:", *taken, advice]))
 
 
 def _admin(password: str) -> dict[str, Any]:
