@@ -17,7 +17,7 @@ import dashboards
 from alerts.build import rules
 from catalog import CATALOG
 from tests.brokers import eventually
-from tests.infra.stack import Stack, free_offset, kill
+from tests.infra.stack import Stack
 from tools.cache import ROOT
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -26,12 +26,8 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(400)]
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole stack of its own."""
-    made = Stack.made(tmp_path_factory.mktemp("main-job"), **{"local.port_offset": str(free_offset())})
-    try:
-        made.up()
-        yield made
-    finally:
-        kill(*made.all_pids())
+    with Stack.made(tmp_path_factory.mktemp("main-job")).running() as running:
+        yield running
 
 
 def run(stack: Stack, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

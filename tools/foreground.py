@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,6 @@ from urllib.request import Request, urlopen
 from tools.cache import PartError
 
 LOOPBACK = "127.0.0.1"
-_given = set[int]()  # ports whose servers may not listen yet, or are between an end and a new start
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,26 @@ def port_is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing on this machine listens on now; all different, and none that this process was given before.
+    """Ports that nothing on this machine listens on now, and that nobody else is given; see `reserve`.
 
     Below those that the kernel gives to outgoing connections: any of these may be taken a moment later.
     """
     candidates = random.sample(range(10_000, 32_000), 4 * count + 40)
-    free = [port for port in candidates if port not in _given and port_is_free(port)][:count]
-    _given.update(free)
-    return free
+    return list(islice(filter(reserve, candidates), count))
+
+
+def reserve(port: int) -> bool:
+    """Whether a free port is given to this process, for as long as it lives; no other that asks here gets it.
+
+    Whoever has it may not listen yet, or be between an end and a new start. The kernel keeps the name, once for the
+    whole machine, and forgets it with the process.
+    """
+    if not port_is_free(port):
+        return False
+    with socket.socket(socket.AF_UNIX) as name:
+        try:
+            name.bind(f"\0consumer-scaling port {port}")
+        except OSError:
+            return False
+        name.detach()
+    return True

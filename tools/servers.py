@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from tools import folder, path
-from tools.foreground import LOOPBACK, Server, answers, free_ports, port_is_free, running, write_files
+from tools.foreground import LOOPBACK, Server, answers, free_ports, port_is_free, reserve, running, write_files
 from tools.parts import PARTS
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "prometheus",
     "rabbitmq",
     "rabbitmqctl",
+    "reserve",
     "running",
     "write_files",
 ]

@@ -6,25 +6,34 @@ import json
 import os
 import random
 import signal
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pika
+
 from catalog import CATALOG
+from infra.broker_api import Api
 from infra.ports import Ports
 from infra.supervision import ask, strays
 from tests import stacks
-from tools.servers import port_is_free
+from tests.brokers import LiveBroker
+from tools.servers import reserve
+
+CONSUMERS = {f"{service.name}-{index}" for service in CATALOG.services for index in range(service.replicas)}
+SERVERS = {"epmd", "rabbitmq", "cosmos", "azurite", "prometheus", "alertmanager"}
+USAGE = CATALOG.queue_of("usage")
 
 
 def free_offset() -> int:
-    """An offset at which no port of a stack, with three replicas each, is taken."""
+    """An offset at which every port of a stack, with three replicas each, is ours."""
     while True:
         offset = random.randrange(100, 7000)  # below the ports of outgoing connections
         ports = Ports.moved(offset)
         services = [port + more for service in CATALOG.services for port in ports.of(service) for more in (0, 1, 2)]
-        if all(port_is_free(port) for port in [*vars(ports).values(), *services] if port > offset):
+        if all(reserve(port) for port in {*vars(ports).values(), *services} if port > offset):
             return offset
 
 
@@ -39,11 +48,20 @@ class Stack(stacks.Stack):
     """Stack `local`, on ports of its own."""
 
     @classmethod
-    def made(cls, folder: Path, **config: str) -> Stack:
+    def made(cls, folder: Path) -> Stack:
         stack = cls(folder, "local")
         stack.prepare()
-        stack.set({"local.home": "home", **config})
+        stack.set({"local.home": "home", "local.port_offset": str(free_offset())})
         return stack
+
+    @contextmanager
+    def running(self) -> Iterator[Stack]:
+        """Everything runs, until the block ends."""
+        try:
+            self.up()
+            yield self
+        finally:
+            kill(*self.all_pids())
 
     @property
     def home(self) -> Path:
@@ -53,6 +71,11 @@ class Stack(stacks.Stack):
     def endpoints(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.home / "endpoints.json").read_text())
         return found
+
+    @property
+    def broker(self) -> LiveBroker:
+        url, found = self.endpoints["amqp"], self.endpoints["management"]
+        return LiveBroker("4.3", url, Api(found["url"], url, found["user"], found["password"]))
 
     @property
     def offset(self) -> int:
@@ -66,3 +89,15 @@ class Stack(stacks.Stack):
         """Every process of the stack, the supervisor first."""
         file = self.home / "supervisord.pid"
         return [*([int(file.read_text())] if file.exists() else []), *(pid for _, pid in strays(self.home))]
+
+    def leave_letter(self, body: bytes) -> None:
+        """Put a dead letter where nobody consumes, durably."""
+        channel = self.broker.channel()
+        channel.basic_publish("", USAGE.dead, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
+        channel.connection.close()
+
+    def beside_files(self, done: Iterable[stacks.Step]) -> dict[str, str]:
+        """What is done to processes and at the broker; files that show settings follow every change."""
+        found = {step.name: step.doing for step in done}
+        assert "endpoints.json" in found
+        return {name: doing for name, doing in found.items() if not (self.home / name).is_file()}

@@ -2,6 +2,8 @@
 
 import base64
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from azure.cosmos import CosmosClient
 from azure.storage.blob import BlobServiceClient
 
 import tools
+from tools.cache import ROOT
 from tools.servers import (
     LOOPBACK,
     BrokerPorts,
@@ -27,6 +30,7 @@ from tools.servers import (
     prometheus,
     rabbitmq,
     rabbitmqctl,
+    reserve,
     running,
 )
 
@@ -172,7 +176,17 @@ def test_a_server_that_dies_at_once_shows_its_last_words(tmp_path: Path) -> None
 
 
 def test_a_port_is_given_once() -> None:
-    """Whoever has it may not listen yet, or be between an end and a new start."""
-    first, second = free_ports(100), free_ports(100)
+    """To one process on the machine: two that ask in the same moment get different ones, until they end."""
+    (port,) = free_ports(1)
+    again = f"from tools.servers import reserve; print(reserve({port}))"
 
-    assert 200 == len({*first, *second})
+    assert not reserve(port)
+    assert "False" == subprocess.check_output([sys.executable, "-c", again], cwd=ROOT, text=True).strip()
+
+
+def test_a_port_is_given_back_when_its_process_ends() -> None:
+    """Else a machine would run out of them."""
+    ask = "from tools.servers import free_ports; print(*free_ports(20))"
+    given = subprocess.check_output([sys.executable, "-c", ask], cwd=ROOT, text=True)
+
+    assert [True] * 20 == [reserve(int(port)) for port in given.split()]
