@@ -62,9 +62,9 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
     scene.world.cosmos.weather = Weather(slow=SLOW)
     scene.start(BATCH)
     scene.preload([trigger])
-    undone, without_progress, went_back = [], 0, 0
+    undone, without_progress, went_back, before = [], 0, 0, None
     for _ in range(kills):
-        at_work = _Watch(scene, trigger)
+        at_work = _Watch(scene, trigger, before)
         if at_work.ended:
             break
         if without_progress == MOST_ATTEMPTS - 1:  # once more, and it would rightly be given up
@@ -76,6 +76,7 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
         undone.append(at_work.since_checkpoint)
         without_progress = 1 if at_work.moved() else without_progress + 1  # what it died of may be what came next
         went_back += at_work.went_back
+        before = run_of(scene, trigger)  # while nobody can take it up: a busy machine may have it read too late
         scene.start(BATCH)
     scene.world.cosmos.weather = Weather()
     eventually(lambda: is_ended(scene, trigger), 600)  # a busy machine has most of it still to do
@@ -85,11 +86,13 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
 
 
 class _Watch:
-    """A run from the moment a process took it up; `since_checkpoint` is the work that is not saved yet, in seconds."""
+    """A run from the moment a process took it up, who found it as it was `before`.
 
-    def __init__(self, scene: Scene, trigger: Message) -> None:
+    `since_checkpoint` is the work that is not saved yet, in seconds.
+    """
+
+    def __init__(self, scene: Scene, trigger: Message, before: Run | None) -> None:
         self._scene, self._trigger = scene, trigger
-        before = run_of(scene, trigger)
         self._begin = eventually(lambda: self._taken_after(before), 60)
         self._saved, self._at, self.ended = self._begin.checkpoint, time.monotonic(), self._begin.status != "running"
         # checkpoints that were seen behind the one before
