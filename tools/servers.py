@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from tools import folder, path
+from tools.cache import ROOT
 from tools.foreground import LOOPBACK, Server, answers, free_ports, port_is_free, reserve, running, write_files
 from tools.parts import PARTS
 
@@ -155,9 +156,10 @@ def azurite(home: Path, port: int, *, in_memory: bool = False) -> Server:
 
 def cosmos(home: Path, port: int) -> Server:
     """The document store, over TLS and in memory only: a restart empties it."""
+    place = path("cosmosdb-server").resolve().parent
     return Server(
         name="cosmos",
-        command=(str(path("node")), str(path("cosmosdb-server")), "--host", LOOPBACK, "--port", str(port)),
+        command=(str(path("node")), str(ROOT / "tools/npm/cosmos.js"), str(place), LOOPBACK, str(port)),
         ready=f"tcp://{LOOPBACK}:{port}",
         ports=(port,),
         directory=home,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 import warnings
 from collections import defaultdict
@@ -18,12 +17,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-import tools
 from tests.chaos.figures import Figure, Row
 from tests.chaos.world import World
 
 WIDTH = 150
-ABREAST = 7  # lanes of the small form at once; in full there are four
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Scenario:
 
     Those of one `lane` are played one after the other, beside those of the others: so that what waits more than it
     works holds nobody up. In the small form each is a lane of its own, or in one with those of the same `company`: they
-    leave a world as they found it, and play in one. The `early` lanes, which take longest, begin first.
+    leave a world as they found it, and play in one.
     """
 
     number: int
@@ -68,7 +65,6 @@ class Scenario:
     play: Callable[[Lab, World], Row]
     lane: str
     versions: tuple[str, ...] = ("4.3",)
-    early: bool = False
     company: str = ""
 
 
@@ -99,13 +95,13 @@ def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
     process: the wires to the sinks are in it, and must not wait while another one counts what it wrote.
     """
     lanes: dict[str, list[tuple[Scenario, str]]] = defaultdict(list)
-    for one in scenarios if lab.measures else sorted(scenarios, key=lambda one: not one.early):
+    for one in scenarios:
         for version in one.versions if lab.measures else one.versions[:1]:
             lanes[one.lane.format(version=version) if lab.measures else one.company or one.title].append((one, version))
 
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.chaos.scenarios"])  # loaded once, and not by each lane
-    with ProcessPoolExecutor(ABREAST, processes) as pool:
+    with ProcessPoolExecutor(len(lanes), processes) as pool:
         played = [one for lane in pool.map(partial(one_by_one, lab), lanes.values()) for one in lane]
     return sorted(played, key=lambda one: (one.scenario.number, one.version != "4.3"))
 
@@ -113,8 +109,6 @@ def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
 def one_by_one(lab: Lab, lane: Sequence[tuple[Scenario, str]]) -> list[Played]:
     warnings.filterwarnings("ignore", message="Unverified HTTPS request")  # the emulator's certificate
     warnings.filterwarnings("ignore", message="Generating overly large repr")  # Hypothesis, of a whole strategy
-    # The emulator ends every connection: without this, each new one reads the authorities of the public web anew.
-    os.environ["SSL_CERT_FILE"] = str(tools.cosmos_certificate())
     with ExitStack() as ending:
         first = lane[0][0].number
         shared = cache(lambda version: ending.enter_context(lab.world(f"{first}-{version}", version)))

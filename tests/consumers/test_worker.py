@@ -124,7 +124,7 @@ def test_an_event_is_acknowledged_only_after_its_write(desk: Callable[..., Desk]
             await until(lambda: d.seen == ["a"])
             assert 0 == d.broker.ready(d.queue.name)
             assert 30 == worker.at_stake, "what a kill would have done again, for the deletion cost of the pod"
-        assert 1 == d.broker.ready(d.queue.name)
+        await until(lambda: d.broker.ready(d.queue.name) == 1)
         assert (0, 1) == (d.count(CONSUMED), d.count(RETRIED, "stopping"))
 
     run(story())
@@ -354,7 +354,7 @@ def test_stopping_lets_work_in_hand_end_and_takes_nothing_new(desk: Callable[...
 
         done = int(d.count(CONSUMED))
         assert done == len(d.seen) >= 2
-        assert 6 - done == d.broker.ready(d.queue.name)
+        await until(lambda: d.broker.ready(d.queue.name) == 6 - done)
 
     run(story())
 
