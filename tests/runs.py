@@ -129,10 +129,13 @@ def trigger(identity: str = "trigger-1", **changes: Any) -> Event:
     return sample("workflow.job.trigger", id=identity, data=with_data("workflow.job.trigger", **changes))
 
 
-async def until(what: Callable[[], Any], seconds: float = 10) -> None:
+async def until(what: Callable[[], Any], seconds: float = 20) -> None:
+    """As `eventually` of tests/brokers.py does it, while the loop goes on."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
     async with asyncio.timeout(seconds):
-        while not what():  # noqa: ASYNC110 - what is waited for happens in another thread
-            await asyncio.sleep(0.005)
+        while not what():  # noqa: ASYNC110 - what is waited for happens elsewhere
+            await asyncio.sleep(max(0.005, (clock() - began) / 20))
 
 
 class ScriptedJob:

@@ -80,8 +80,7 @@ def _killed_often(scene: Scene, trigger: Message, kills: int) -> tuple[int, int,
         scene.start(BATCH)
     scene.world.cosmos.weather = Weather()
     eventually(lambda: is_ended(scene, trigger), 600)  # a busy machine has most of it still to do
-    scene.settle(60)
-    scene.end(BATCH, signal.SIGTERM)
+    scene.end(BATCH, signal.SIGTERM)  # which lets it acknowledge what is done
     return len(undone), went_back, max(undone, default=0.0), sum(undone)
 
 
@@ -134,7 +133,6 @@ def _dies(scene: Scene, place: str, trigger: Message) -> bool:
     status = scene.running.pop(BATCH).wait(timeout=60)
     scene.start(BATCH)
     eventually(lambda: is_ended(scene, trigger), 90)
-    scene.settle(60)
     scene.end(BATCH, signal.SIGTERM)
     return status == DIED
 

@@ -14,7 +14,8 @@ from consumers.judgement import Handler
 from consumers.sinks.memory import MemoryBlobs
 from consumers.verdicts import Later, Retry
 from tests.brokers import LiveBroker, lines
-from tests.consumers.test_worker import Desk, failing, run, until
+from tests.consumers.test_worker import Desk, failing, run
+from tests.runs import until
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 

@@ -21,8 +21,9 @@ from consumers.metrics import Meters
 from consumers.verdicts import Later, Retry
 from consumers.worker import Worker
 from tests.brokers import LiveBroker, lines
-from tests.consumers.test_worker import Desk, failing, run, until
+from tests.consumers.test_worker import Desk, failing, run
 from tests.memory_broker import InstantLoop, MemoryBroker, MemoryChannel, Message
+from tests.runs import until
 from tests.samples import envelope
 
 QUEUE = replace(CATALOG.queue("logging_data_lake"), prefetch=10, delivery_limit=20)
@@ -82,9 +83,8 @@ async def scenario(brokers: Mapping[Queue, MemoryBroker], processes: int, culpri
     messages = {queue: len(broker.ready) for queue, broker in brokers.items()}
     started = [Process(brokers.keys(), culprits) for _ in range(processes)]
     while any(len(broker.acked) + len(broker.dead) < messages[queue] for queue, broker in brokers.items()):
-        for broker in brokers.values():
-            broker.deliver(3)
-        await asyncio.sleep(0.002)
+        delivered = sum(broker.deliver(3) for broker in brokers.values())
+        await asyncio.sleep(0.002 if delivered else 0.02)
         for process in started:
             if process.killed:
                 process.start()

@@ -28,6 +28,7 @@ from consumers.verdicts import Later, Never, Reject, Retry
 from consumers.worker import Worker
 from infra.broker_api import put
 from tests.brokers import LiveBroker, lines
+from tests.runs import until
 from tests.samples import body_of
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -84,12 +85,6 @@ def desk(any_broker: LiveBroker) -> Callable[..., Desk]:
 
 def run(story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(story, 90))
-
-
-async def until(what: Callable[[], Any], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not what():  # noqa: ASYNC110 - what is waited for happens in a broker
-            await asyncio.sleep(0.02)
 
 
 async def written(_: Event) -> bool:

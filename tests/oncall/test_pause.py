@@ -22,7 +22,7 @@ from tests.reliability.stand import Stand
 from tests.samples import body_of
 from tools.servers import free_ports
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 REPLICAS = ("logging-0", "logging-1")
 QUEUES = [queue.name for queue in CATALOG.queues_of("logging")]
