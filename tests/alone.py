@@ -11,9 +11,15 @@ from pathlib import Path
 
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """Empty the folder and keep others out of it; raises BlockingIOError while another run uses it."""
+    """Empty the folder and keep others out of it; raises BlockingIOError while another run uses it.
+
+    Raises FileExistsError when it holds something and no run was ever at work in it: that is somebody's own.
+    """
     home.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with home.with_suffix(".lock").open("w") as lock:
+    mark = home.with_suffix(".lock")
+    if not mark.exists() and home.exists() and any(home.iterdir()):
+        raise FileExistsError(f"{home} is not empty, and no run made it so: name another folder, or a new one in it")
+    with mark.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

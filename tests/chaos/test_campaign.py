@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tests.alone import alone
 from tests.brokers import eventually
-from tests.chaos.__main__ import descendants
+from tests.chaos.__main__ import descendants, main
 from tests.chaos.campaign import WIDTH, Lab, Played, Scenario, one_by_one, show
 from tests.chaos.figures import Row, at_most, none
 from tests.chaos.scenarios import SCENARIOS
@@ -81,6 +81,38 @@ def test_a_second_run_in_one_folder_is_refused(tmp_path: Path) -> None:
 
     with alone(tmp_path / "lab"):
         assert not list((tmp_path / "lab").iterdir())
+
+
+def test_a_folder_of_somebody_is_not_emptied(tmp_path: Path) -> None:
+    """Only what a run left behind goes."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/letter").touch()
+
+    with pytest.raises(FileExistsError, match="is not empty, and no run made it so"), alone(tmp_path / "home"):
+        pass
+    assert (tmp_path / "home/letter").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--only", "1,99,x"), "there is no scenario '99', 'x'; there are 1, 2, 3"),
+        (("--only", ""), "there is no scenario ''"),
+        *(
+            (("--scale", text), f"{text!r} is no number above 0; 1 is the full size")
+            for text in ("0", "-1", "nan", "all")
+        ),
+    ],
+)
+def test_a_wrong_argument_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], told: str
+) -> None:
+    """With what there is instead."""
+    monkeypatch.setattr(sys, "argv", ["chaos", *arguments])
+
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert told in capsys.readouterr().err
 
 
 def test_a_scenario_that_breaks_is_a_row_that_is_not_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
