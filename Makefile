@@ -35,7 +35,7 @@ clean: ## End every process and delete what was written here
 	rm -rf .local
 
 .PHONY: check
-check: ## Format, lint, types and the tests without servers, in under a minute
+check: ## Format, lint, types and the tests without servers, in about a minute
 	@python3 -m tools venv
 	@$(MAKE) --no-print-directory lint
 	$(PYTEST) -q -m "not servers"

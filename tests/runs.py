@@ -130,12 +130,13 @@ def trigger(identity: str = "trigger-1", **changes: Any) -> Event:
 
 
 async def until(what: Callable[[], Any], seconds: float = 20) -> None:
-    """As `eventually` of tests/brokers.py does it, while the loop goes on."""
+    """As `eventually` of tests/brokers.py, while the loop goes on. Raises AssertionError with the last answer."""
     clock = asyncio.get_running_loop().time
     began = clock()
-    async with asyncio.timeout(seconds):
-        while not what():  # noqa: ASYNC110 - what is waited for happens elsewhere
-            await asyncio.sleep(max(0.005, (clock() - began) / 20))
+    while not (answer := what()):
+        waited = clock() - began
+        assert waited < seconds, f"still {answer!r} after {seconds} s"
+        await asyncio.sleep(max(0.005, waited / 20))
 
 
 class ScriptedJob:

@@ -9,7 +9,6 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from tests.alone import alone
 from tests.chaos.campaign import WIDTH, Lab, Scenario, abreast, show
+from tests.chaos.family import end_descendants
 from tests.chaos.scenarios import SCENARIOS
 from tools.cache import ROOT
 
@@ -35,7 +35,7 @@ def main() -> int:
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     print(f"make chaos SEED={seed} SCALE={options.scale:g}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", flush=True)
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, _end)
     began, home = time.monotonic(), options.home.absolute()
     try:
@@ -70,20 +70,10 @@ def _some(text: str) -> list[Scenario]:
 
 def _end(number: int, _: FrameType | None) -> None:
     """End every process of the campaign, and then this one: it would wait for minutes on what happens next."""
-    for pid in list(descendants(os.getpid())):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    print(f"ended by {signal.Signals(number).name}, and with it every process of the campaign", flush=True)
+    end_descendants()
+    with suppress(OSError):  # a terminal that was closed
+        print(f"ended by {signal.Signals(number).name}, and with it every process of the campaign", flush=True)
     os._exit(128 + number)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """The processes below one, children before theirs, so that none of them starts another. Source: proc(5)."""
-    with suppress(FileNotFoundError, ProcessLookupError):  # one that has ended meanwhile has none
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield int(child)
-                yield from descendants(int(child))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.family import end_with_parent
 from tests.chaos.figures import Figure, Row
 from tests.chaos.world import World
 
@@ -101,7 +102,7 @@ def abreast(lab: Lab, scenarios: Sequence[Scenario]) -> list[Played]:
 
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.chaos.scenarios"])  # loaded once, and not by each lane
-    with ProcessPoolExecutor(len(lanes), processes) as pool:
+    with ProcessPoolExecutor(len(lanes), processes, initializer=end_with_parent) as pool:
         played = [one for lane in pool.map(partial(one_by_one, lab), lanes.values()) for one in lane]
     return sorted(played, key=lambda one: (one.scenario.number, one.version != "4.3"))
 

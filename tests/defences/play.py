@@ -16,6 +16,8 @@ from tests.defences.table import ROOT, Defence
 
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".local", "__pycache__", ".*_cache", ".hypothesis", "build")
 _FAILED = re.compile(r"^FAILED (?P<test>.+?)(?: - (?:AssertionError: )?(?P<said>.*))?$", re.MULTILINE)
+# What Python says of a change that took out the code with the defence.
+_BROKEN = re.compile(r"(Attribute|Import|Indentation|ModuleNotFound|Name|Syntax|Type|UnboundLocal)Error\b")
 FAILED = 1  # pytest's exit code for tests that ran and failed
 
 
@@ -45,4 +47,6 @@ def without(defence: Defence) -> str:
     found = _FAILED.search(done.stdout)
     if done.returncode != FAILED or found is None or found["test"] != defence.test:
         raise Survived(f"{defence.test} does not fail without this defence:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
+    if broken := _BROKEN.match(found["said"] or ""):
+        raise Survived(f"{defence.test} fails by a {broken[0]}, so the change broke the code: {found['said']}")
     return found["said"] or "failed"

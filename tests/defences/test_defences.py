@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.defences.__main__ import PAGE, page
@@ -42,3 +44,12 @@ def test_a_test_that_does_not_care_survives() -> None:
 
     with pytest.raises(Survived, match=r"does not fail without this defence:\n(.|\n)*1 passed"):
         without(harmless)
+
+
+def test_a_change_that_breaks_the_code_shows_nothing() -> None:
+    """The test fails for another reason than the one it is there for."""
+    first = next(one for one in DEFENCES if one.quick)
+    broken = replace(first, new=first.old.replace("(", "(no_such_name, ", 1))
+
+    with pytest.raises(Survived, match="so the change broke the code"):
+        without(broken)
