@@ -28,7 +28,7 @@ def test_every_scenario_has_a_number_of_its_own() -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGKILL])
 def test_a_campaign_that_is_broken_off_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
     """No server either, whatever its threads wait for; a terminal that is closed and a lack of memory end it, too."""
     command = [sys.executable, "-m", "tests.chaos", "--only", "12", "--scale", "0.02", "--home", str(tmp_path / "lab")]
