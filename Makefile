@@ -51,7 +51,7 @@ test: ## Format, lint, types, the campaign in its small form and all tests, with
 	@python3 -m tools --all
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory chaos SEED=7 SCALE=0.02
-	$(PYTEST) --numprocesses 6 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --numprocesses 7 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-cluster
 test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled, drained, killed; as root, about 7 minutes
