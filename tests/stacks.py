@@ -20,7 +20,6 @@ from tools.cache import ROOT
 LONGEST = 120  # seconds for one command
 # A command ends before its garbage matters, and its state is written once, at its end, instead of after every resource.
 BRIEF = {"GOGC": "off", "PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
-EVENTS = {"PULUMI_DEBUG_COMMANDS": "true"}  # allows --event-log
 QUIET = ("same", "read", "refresh")  # steps that change nothing
 ENGINES_OWN = ("pulumi:pulumi:", "pulumi:providers:")
 
@@ -67,7 +66,12 @@ class Stack:
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What the command printed, on both streams; AssertionError with it when it does not end as expected."""
-        own = {"PULUMI_BACKEND_URL": f"file://{self.folder}/state", "NO_COLOR": "1", **BRIEF, **EVENTS}
+        own = {
+            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
+            "PULUMI_DEBUG_COMMANDS": "true",  # allows --event-log
+            "NO_COLOR": "1",
+            **BRIEF,
+        }
         env = {**os.environ, **own, **self.env, **attached(self.stays, self.env)}
         command = [str(ROOT / "tools/pulumi"), "-C", str(self.folder), "--non-interactive", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LONGEST, check=False)

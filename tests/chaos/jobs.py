@@ -25,7 +25,7 @@ PER_DAY = (
 )
 LONGEST_LIFE = 3.0  # seconds from taking the run up to the kill
 SLOW = 0.15  # seconds; a batch waits so long 8 times, and a life sees one of them on average or none
-SHORT = 260  # blobs; two batches
+SHORT = 300  # blobs; two batches
 
 
 def killed(lab: Lab, world: World) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -46,15 +46,20 @@ def test_a_campaign_that_is_broken_off_leaves_no_process(tmp_path: Path, how: si
 
 def _serving(pids: list[int]) -> bool:
     """Whether there is a broker among them."""
-    return any("beam.smp" in Path(f"/proc/{pid}/comm").read_text() for pid in pids if _runs(pid))
+    return any("Name:\tbeam.smp\n" in _status(pid) for pid in pids)
 
 
 def _runs(pid: int) -> bool:
     """Whether there is such a process; one that nobody has waited for is none."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
+    status = _status(pid)
+    return bool(status) and "State:\tZ" not in status
+
+
+def _status(pid: int) -> str:
+    """What proc(5) tells of a process; of one that has ended, nothing."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/status").read_text()
+    return ""
 
 
 @pytest.mark.parametrize(

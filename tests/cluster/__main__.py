@@ -35,7 +35,7 @@ def main() -> int:
             tools.folder(part.name)
         with alone(HOME):
             return _run()
-    except (PartError, BlockingIOError) as obstacle:
+    except (PartError, BlockingIOError, FileExistsError) as obstacle:
         print(obstacle, file=sys.stderr)
         return 2
 

@@ -2,11 +2,13 @@
 
 import base64
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,20 @@ def test_a_document_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert 7 == container.read_item("1", "t")["n"]
 
 
+def test_a_connection_to_the_document_store_stays(tmp_path: Path) -> None:
+    """One handshake serves many requests, as in the cloud."""
+    server = cosmos(tmp_path, *free_ports(1))
+    unverified = ssl._create_unverified_context()
+    with running(server), closing(HTTPSConnection(LOOPBACK, server.ports[0], context=unverified)) as connection:
+        connection.connect()
+        handshake = connection.sock
+        for _ in range(3):
+            connection.request("GET", "/")
+            connection.getresponse().read()
+
+            assert connection.sock is handshake
+
+
 def _query(port: int, expression: str) -> Any:
     address = f"http://{LOOPBACK}:{port}/api/v1/query"
     return requests.get(address, params={"query": expression}, timeout=5).json()["data"]["result"]
@@ -176,7 +192,7 @@ def test_a_server_that_dies_at_once_shows_its_last_words(tmp_path: Path) -> None
 
 
 def test_a_port_is_given_once() -> None:
-    """To one process on the machine: two that ask in the same moment get different ones, until they end."""
+    """To one process on the machine, which has it until it ends, whether it listens or not."""
     (port,) = free_ports(1)
     again = f"from tools.servers import reserve; print(reserve({port}))"
 
