@@ -51,10 +51,11 @@ def write_files(server: Server) -> None:
 
 
 @contextmanager
-def running(server: Server, *, within: float = 60.0) -> Iterator[subprocess.Popen[bytes]]:
+def running(server: Server, *, within: float = 180.0) -> Iterator[subprocess.Popen[bytes]]:
     """The server as a child process, ready to serve; ended by its process id at the end.
 
-    Raises PartError when a port is taken, when it ends early (with the last lines of its log), or is not ready in time.
+    Raises PartError when a port is taken, when it ends early (with the last lines of its log), or is not ready in time:
+    on two busy cores a broker once took more than a minute.
     """
     for port in server.ports:
         if not port_is_free(port):
