@@ -22,6 +22,7 @@ from consumers.ledger import Ledger, Run
 from consumers.metrics import Meters
 from consumers.paths import document
 from consumers.sinks.memory import MemoryBlobs, MemoryDocuments
+from tests.brokers import SLOWER
 from tests.samples import sample, with_data
 
 JOB = CATALOG.jobs[0].name
@@ -135,7 +136,7 @@ async def until(what: Callable[[], Any], seconds: float = 20) -> None:
     began = clock()
     while not (answer := what()):
         waited = clock() - began
-        assert waited < seconds, f"still {answer!r} after {seconds} s"
+        assert waited < SLOWER * seconds, f"still {answer!r} after {waited:.0f} s"
         await asyncio.sleep(max(0.005, waited / 20))
 
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-LONGEST = 60  # seconds
+from tests.brokers import SLOWER
+
+LONGEST = 60 * SLOWER  # seconds
 FAREWELL = 500  # looks, 10 ms apart
 
 

@@ -20,7 +20,7 @@ from tests.brokers import eventually
 from tests.infra.stack import Stack
 from tools.cache import ROOT
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from proof.plan import Message, Plan
 from proof.portfolio import Envelope
 from proof.readback import Lake, Seen
 from proof.verify import letters, outcomes, sink
+from tests.brokers import SLOWER
 from tests.cluster.ledger import Publication
 from tests.cluster.publishing import WINDOW, Stream
 
@@ -31,7 +32,7 @@ class Publishing(Stream):
     `attempts` counts every publish: one without confirmation may have arrived all the same, and then comes twice.
     """
 
-    patience = 60.0
+    patience = 60.0 * SLOWER
     attempts = 0
 
     async def _one(self, publisher: ConfirmedPublisher, message: Message, places: asyncio.Semaphore) -> None:

@@ -23,7 +23,7 @@ from oncall.runs import Ledger as Runs
 from proof.plan import Message, good
 from proof.portfolio import DAYS, Window, encode, events
 from proof.readback import Seen
-from tests.brokers import eventually
+from tests.brokers import SLOWER, eventually
 from tests.chaos.ledger import Account, Published, Publishing, account
 from tests.chaos.log import Log
 from tests.chaos.proxy import Proxy, Weather, proxied
@@ -180,7 +180,7 @@ class Scene:
         if process.poll() is not None:
             self.ended_alone += 1
         process.send_signal(how)
-        status = process.wait(timeout=60)
+        status = process.wait(timeout=60 * SLOWER)
         if how == signal.SIGTERM and status:
             self.ended_alone += 1
         return time.monotonic() - began
@@ -202,14 +202,14 @@ class Scene:
         return stream
 
     def preload(self, messages: Sequence[Message]) -> None:
-        self.publish(messages, 5_000).join(120)
+        self.publish(messages, 5_000).join(120 * SLOWER)
 
     def settle(self, within: float = 120.0) -> float:
         """Wait for the publishing, then until no queue holds anything; the seconds it took."""
         began = time.monotonic()
         for stream in self.streams:
-            stream.join(within)
-            assert stream.done, f"the broker did not take all messages within {within:g} s"
+            stream.join(SLOWER * within)
+            assert stream.done, f"the broker did not take all messages within {SLOWER * within:g} s"
         quiet_since: list[float] = []
 
         def settled() -> bool:
@@ -222,7 +222,7 @@ class Scene:
         try:
             eventually(settled, within, every=STALE / 10)
         except AssertionError:
-            raise AssertionError(f"not settled after {within:g} s: {self.stand.held()}") from None
+            raise AssertionError(f"not settled: {self.stand.held()}") from None
         return time.monotonic() - began
 
     def account(self, *more: Message) -> Account:

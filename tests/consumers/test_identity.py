@@ -15,7 +15,7 @@ from azure.storage.blob import ContainerClient
 
 import tools
 from catalog import CATALOG
-from tests.brokers import eventually
+from tests.brokers import SLOWER, eventually
 from tests.reliability.stand import Stand
 from tests.samples import body_of
 from tests.sinks.entra import Entra, certificate, entra
@@ -99,7 +99,7 @@ def test_the_lake_is_written_with_the_pods_own_token(cloud: Cloud, tmp_path: Pat
             assert token == asked[-1][1]["client_assertion"]
             assert "https://storage.azure.com/.default" == asked[-1][1]["scope"]
         process.send_signal(signal.SIGTERM)
-        assert 0 == process.wait(timeout=10)
+        assert 0 == process.wait(timeout=10 * SLOWER)
 
 
 def test_documents_are_written_with_the_pods_own_token(cloud: Cloud) -> None:
@@ -110,7 +110,7 @@ def test_documents_are_written_with_the_pods_own_token(cloud: Cloud) -> None:
     store = CATALOG.store("cosmos_db.containers.usage_ml")
     eventually(lambda: [place for place in cloud.stand.sinks.database.contents(store) if "by-identity" in place], 30)
     process.send_signal(signal.SIGTERM)
-    assert 0 == process.wait(timeout=10)
+    assert 0 == process.wait(timeout=10 * SLOWER)
 
     assert (ASKED, "third federated token") == (cloud.entra.asked[-1][0], cloud.entra.asked[-1][1]["client_assertion"])
     assert "https://127.0.0.1/.default" == cloud.entra.asked[-1][1]["scope"]

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from catalog import CATALOG
-from tests.brokers import eventually, lines
+from tests.brokers import SLOWER, eventually, lines
 from tests.reliability.stand import Stand
 from tests.samples import body_of, envelope
 
@@ -70,7 +70,7 @@ def test_a_process_becomes_ready_and_ends_in_order(stand: Stand, service: str) -
     assert live.json()["ok"]
     assert re.search(r"consumer_startup_seconds \d", metrics.text)
     process.send_signal(signal.SIGTERM)
-    assert 0 == process.wait(timeout=10)
+    assert 0 == process.wait(timeout=10 * SLOWER)
     assert "ended" == lines(stand.log(service))[-1]["message"]
 
 
@@ -91,7 +91,7 @@ def test_fault_07_a_completed_prediction_is_counted(stand: Stand) -> None:
     eventually(lambda: (answer := get(stand, "analytics-service", "/metrics")) and metrics in answer.text)
     assert [event["data"]["modelId"]] == [found["modelId"] for found in documents()]
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=10)
+    process.wait(timeout=10 * SLOWER)
 
 
 def test_a_taken_port_is_named(stand: Stand) -> None:
@@ -100,12 +100,12 @@ def test_a_taken_port_is_named(stand: Stand) -> None:
     eventually(lambda: is_ready(stand, "logging"), 30)
     second = stand.start("logging")
 
-    assert 1 == second.wait(timeout=20)
+    assert 1 == second.wait(timeout=20 * SLOWER)
     assert f"cannot listen on 127.0.0.1:{stand.ports['logging']} (Address already in use): set PORT" in stand.log(
         "logging"
     )
     first.send_signal(signal.SIGTERM)
-    first.wait(timeout=10)
+    first.wait(timeout=10 * SLOWER)
 
 
 def test_events_are_written_by_a_process(stand: Stand) -> None:
@@ -118,7 +118,7 @@ def test_events_are_written_by_a_process(stand: Stand) -> None:
     wanted = {f"risk/{f}/year=2026/month=01/day=02/risk.evaluated-written-once.{s}" for f, s in folders.items()}
     eventually(lambda: wanted <= stand.sinks.lake.places(), 30)
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=10)
+    process.wait(timeout=10 * SLOWER)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.infra.stack import CONSUMERS, SERVERS, USAGE, Stack, kill
 from tests.oncall.sites import oncall
 from tools.servers import answers
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

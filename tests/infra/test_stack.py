@@ -16,7 +16,7 @@ from tests.brokers import eventually
 from tests.infra.stack import CONSUMERS, SERVERS, USAGE, Stack
 from tests.stacks import Step
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 OBJECTS = {entry.name for entry in topology(CATALOG, Capabilities.of("4.3")).objects}
 SERVICES = [service.name for service in CATALOG.services]

@@ -14,7 +14,7 @@ from tests.kubernetes.apiserver import ApiServer, Refused
 from tests.kubernetes.stack import ClusterStack
 from tests.stacks import Step
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 DEPLOYMENTS = [Step("update", "Deployment", service.name) for service in CATALOG.services]
 LOGGING = Step("update", "Deployment", "logging")

@@ -16,7 +16,7 @@ from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.stack import ClusterStack
 from tools.cache import ROOT
 
-pytestmark = [pytest.mark.servers, pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.broker, pytest.mark.slow]
 
 ACCOUNT_KEY = b64encode(b"planted account key").decode()
 CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=lake;AccountKey={ACCOUNT_KEY};EndpointSuffix=core.windows.net"

@@ -11,7 +11,7 @@ from tests.kubernetes.apiserver import ApiServer
 from tests.kubernetes.controllers import all_is_well
 from tests.kubernetes.stack import APPS, ClusterStack
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 LOOK = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
 

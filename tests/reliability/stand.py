@@ -19,7 +19,7 @@ from infra.broker_api import Api, put
 from infra.topology import topology, user_of
 from oncall.endpoints import Account, Endpoints, Login
 from proof.readback import Sinks
-from tests.brokers import eventually
+from tests.brokers import SLOWER, eventually
 from tools import servers
 from tools.servers import LOOPBACK, BrokerPorts, Server, running
 
@@ -74,7 +74,7 @@ class Stand:
     def restart_broker(self, how: signal.Signals) -> None:
         """End the broker's process by a signal, and start it on the same data."""
         self._broker_process.send_signal(how)
-        self._broker_process.wait(timeout=30)
+        self._broker_process.wait(timeout=30 * SLOWER)
         self._broker_process = self._run(self._broker)
 
     @property

@@ -22,7 +22,7 @@ from proof.plan import Plan, good
 from proof.portfolio import DAYS, Window, events
 from proof.readback import Seen
 from proof.verify import sink
-from tests.brokers import eventually
+from tests.brokers import SLOWER, eventually
 from tests.reliability.stand import ADMIN, PASSWORD, Stand
 from tools import servers
 from tools.servers import LOOPBACK
@@ -76,7 +76,6 @@ def logins(stand: Stand) -> Counter[str]:
     return Counter(row["user"] for row in stand.api.get("connections") if row.get("user") not in (None, ADMIN))
 
 
-@pytest.mark.timeout(240)
 def test_a_rotation_loses_and_repeats_nothing(stand: Stand, tmp_path: Path) -> None:
     """One replica rolls to the new user, one is forgotten and loses its connection: what it held is taken by others."""
     plan, old, new = some_weeks(stand), user_of(SERVICE, 1), user_of(SERVICE, 2)
@@ -99,7 +98,7 @@ def test_a_rotation_loses_and_repeats_nothing(stand: Stand, tmp_path: Path) -> N
         replacement = start(stand, mounted(tmp_path / "second", new, NEWER))
         eventually(lambda: set(logins(stand)) == {old, new}, 20)
         rolled.send_signal(signal.SIGTERM)
-        assert 0 == rolled.wait(timeout=30)
+        assert 0 == rolled.wait(timeout=30 * SLOWER)
         assert not flowing.done(), "nothing flowed any more: publish more slowly"
         stand.api.delete(f"users/{old}")
         eventually(lambda: set(logins(stand)) == {new}, 20)
@@ -112,7 +111,7 @@ def test_a_rotation_loses_and_repeats_nothing(stand: Stand, tmp_path: Path) -> N
     eventually(lambda: time.monotonic() > last + STALE and not _held(stand), SETTLED_WITHIN)
     assert None is forgotten.poll(), "it goes on trying, until its pod is deleted"
     replacement.send_signal(signal.SIGTERM)
-    assert 0 == replacement.wait(timeout=30)
+    assert 0 == replacement.wait(timeout=30 * SLOWER)
     after = stand.sinks.look()
     ledgers = [sink(plan, queue, stand.sinks.lake, NOTHING, after) for queue in queues]
     assert [] == [sentence for ledger in ledgers for sentence in ledger.sentences()]
