@@ -64,7 +64,7 @@ chaos: ## Disturb everything and count what is lost or doubled; SEED=7, SCALE=0.
 	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: defences
-defences: ## Take out each defence of docs/reliability.md in a copy and see its test fail, 10 minutes or more
+defences: ## Take out each defence of docs/reliability.md in a copy and see its test fail, up to 17 minutes
 	@python3 -m tools --all
 	$(PYTHON) -m tests.defences
 

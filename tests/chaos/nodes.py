@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from tests.brokers import SLOWER, eventually
+from tests.brokers import eventually
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Row, at_least, at_most, exactly, fates, none
 from tests.chaos.ledger import Publishing
@@ -94,7 +94,7 @@ def _killed(scene: Scene, ending: ExitStack, events: int, node: Node, other: Nod
     time.sleep(2)
     died, before, led = datetime.now(UTC), len(stream.confirmed), _led(world, node)
     node.process.send_signal(signal.SIGKILL)
-    node.process.wait(timeout=30 * SLOWER)
+    node.process.wait(timeout=30)
     _lead(world, other)
     silence = _silence(scene, died)
     time.sleep(AWAY)
