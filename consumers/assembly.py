@@ -38,13 +38,11 @@ class Parts:
 
     @cached_property
     def blobs(self) -> Blobs:
-        from consumers.sinks import account
         from consumers.sinks.blob import AzureBlobs
 
-        settings = self.settings
-        address, text = settings.data_lake_account, settings.data_lake_connection_string
-        lake = account.at(address) if address else account.parse(text)
-        return AzureBlobs(lake, settings.catalog.store("data_lake.container").name)
+        lake = self.settings.lake
+        assert lake  # of every service that writes or reads there
+        return AzureBlobs(lake, self.settings.catalog.store("data_lake.container").name)
 
     @cached_property
     def documents(self) -> Documents:

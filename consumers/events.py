@@ -105,7 +105,7 @@ def decode(body: bytes) -> Event:
     except ValidationError as error:
         raise _refusal(body, str(error)) from None
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise Reject(Never.UNDECODABLE, str(error)) from None
+        raise _unreadable(body, error) from None
     metadata = envelope.metadata or _Metadata()
     return Event(
         id=envelope.id,
@@ -140,7 +140,8 @@ def data_as(event: Event, shape: type[Shape]) -> Shape:
         fitting: Shape = _decoder(shape)(event.data)
     except (msgspec.DecodeError, RecursionError) as error:
         wrong = [sentence for _, sentence in _wrong(raws_of(event.data), shape)]
-        raise Reject(Never.WRONG_TYPE, "; ".join(wrong) or str(error)) from None
+        twice = f"data is {shortened(bytes(event.data).decode())} and has a field twice, not the same: {error}"
+        raise Reject(Never.WRONG_TYPE, "; ".join(wrong) or twice) from None
     return fitting
 
 
@@ -152,11 +153,20 @@ def _refusal(body: bytes, why: str) -> Reject:
     try:
         raws = raws_of(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        return Reject(Never.UNDECODABLE, str(error))
+        return _unreadable(body, error)
     wrong = list(_wrong(raws, _Strict))
     if not wrong:
-        return Reject(Never.WRONG_TYPE, f"a field is there twice, and not the same: {why}")
+        return Reject(Never.WRONG_TYPE, f"{_shown(body)} and has a field twice, not the same: {why}")
     return Reject(_reason(wrong[0][0], raws), "; ".join(sentence for _, sentence in wrong))
+
+
+def _unreadable(body: bytes, error: Exception) -> Reject:
+    return Reject(Never.UNDECODABLE, f"{_shown(body)}: {error}")
+
+
+def _shown(body: bytes) -> str:
+    """The body as a person may read it; a dead letter has all of it."""
+    return f"the body is {shortened(repr(body[:SHOWN])[1:])}"
 
 
 def _reason(field: str, raws: Mapping[str, Raw]) -> Never:

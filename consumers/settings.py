@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pika
+
 from catalog import CATALOG, Catalog, CatalogError, resolve
 from catalog.resolve import overrides_from
 from consumers import mounted
 from consumers.amqp import PASSWORD, USERNAME, Broker
 from consumers.deletion_cost import Pod
+from consumers.sinks.account import Account, at, is_base64, is_web, parse
 
 # What the webhook of Azure Workload Identity sets; the Azure libraries read it from there by themselves.
 IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
@@ -27,7 +30,7 @@ class SettingsError(ValueError):
 class Settings:
     """What one process works with; secrets stay out of its text form.
 
-    With a workload identity there is the address of the storage account instead of a connection string, and no key.
+    With a workload identity there is no key, neither of the lake's account nor of Cosmos.
     """
 
     service: str
@@ -39,8 +42,7 @@ class Settings:
     metrics_token: str = field(repr=False)
     scheduler: bool
     pod: Pod | None  # ours, where its deletion cost is to be kept
-    data_lake_connection_string: str = field(repr=False)
-    data_lake_account: str
+    lake: Account | None = field(repr=False)  # none where nothing is written or read there
     cosmos_endpoint: str
     cosmos_key: str = field(repr=False)
 
@@ -51,22 +53,21 @@ def load(service: str, environ: Mapping[str, str]) -> Settings:
         raise SettingsError(f"service {service!r} does not exist: there are {', '.join(sorted(known))}")
     told = _Told(environ)
     catalog = told.catalog()
+    kinds = {catalog.store(setting).kind for setting in catalog.service(service).stores}
     settings = Settings(
         service=service,
         catalog=catalog,
         broker=told.broker(),
         host=environ.get("HOST", "127.0.0.1"),
-        port=told.port(catalog.service(service).port),
+        port=told.port("PORT", catalog.service(service).port),
         replica=environ.get("REPLICA") or f"{socket.gethostname()}-{os.getpid()}",
         metrics_token=told.secret("METRICS_TOKEN"),
         scheduler=told.switch("SCHEDULER", "on"),
         pod=told.pod() if told.switch("DELETION_COST", "off") else None,
-        data_lake_connection_string=told.secret("DATA_LAKE_CONNECTION_STRING"),
-        data_lake_account=environ.get("DATA_LAKE_ACCOUNT", ""),
-        cosmos_endpoint=environ.get("COSMOS_DB_ENDPOINT", ""),
-        cosmos_key=told.secret("COSMOS_DB_KEY"),
+        lake=told.lake() if "blob" in kinds else None,
+        cosmos_endpoint=told.cosmos_endpoint() if "cosmos" in kinds else "",
+        cosmos_key=told.cosmos_key() if "cosmos" in kinds else "",
     )
-    told.check_sinks(settings)
     if faults := told.faults:
         title = f"the environment of {service} has {len(faults)} problem{'s' if len(faults) > 1 else ''}:"
         raise SettingsError("\n  ".join([title, *faults]))
@@ -88,22 +89,18 @@ class _Told:
 
     def broker(self) -> Broker:
         url, folder = self.environ.get("RABBITMQ_URL", ""), self.environ.get("RABBITMQ_CREDENTIALS", "")
-        parts = urlsplit(url)
-        shape = f"amqp://{'' if folder else 'USER:PASSWORD@'}HOST:PORT/VHOST"
-        if not url:
-            self.faults.append(f"RABBITMQ_URL is not set: give {shape}")
-        elif parts.scheme not in ("amqp", "amqps") or not parts.hostname or bool(parts.username) == bool(folder):
-            whom = "with a user " if folder and parts.username else ""
-            self.faults.append(f"RABBITMQ_URL points {whom}at {parts.scheme}://{parts.hostname or '?'}: give {shape}")
+        if fault := _fault_of_broker(url, with_user=not folder):
+            shape = f"amqp://{'' if folder else 'USER:PASSWORD@'}HOST:PORT/VHOST"
+            self.faults.append(f"RABBITMQ_URL {fault}: give {shape}")
         for name in (USERNAME, PASSWORD) if folder else ():
             self._read("RABBITMQ_CREDENTIALS", Path(folder, name))
         return Broker(url, Path(folder) if folder else None)
 
-    def port(self, usual: int) -> int:
-        text = self.environ.get("PORT", str(usual))
-        if text.isdigit() and 0 < int(text) < 65536:
+    def port(self, name: str, usual: int = 0) -> int:
+        text = self.environ.get(name, str(usual))
+        if text.isdecimal() and 0 < int(text) < 65536:
             return int(text)
-        self.faults.append(f"PORT is {text!r}: give a port from 1 to 65535")
+        self.faults.append(f"{name} is {text!r}: give a port from 1 to 65535")
         return 0
 
     def switch(self, name: str, usual: str) -> bool:
@@ -113,12 +110,16 @@ class _Told:
         return text == "on"
 
     def pod(self) -> Pod | None:
-        names = ("POD_NAMESPACE", "POD_NAME", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
-        namespace, name, host, port = (self.environ.get(name, "") for name in names)
+        names = namespace, name, host, port = (
+            "POD_NAMESPACE",
+            "POD_NAME",
+            "KUBERNETES_SERVICE_HOST",
+            "KUBERNETES_SERVICE_PORT",
+        )
         if lacks := [name for name in names if not self.environ.get(name)]:
             self.faults.append(f"DELETION_COST is on, without {', '.join(lacks)}: it is for a pod that knows its name")
             return None
-        return Pod(namespace, name, host, int(port))
+        return Pod(self.environ[namespace], self.environ[name], self.environ[host], self.port(port))
 
     def secret(self, name: str) -> str:
         """The value of NAME, or what the file named by NAME_FILE holds."""
@@ -135,18 +136,10 @@ class _Told:
     def _given(self, name: str) -> bool:
         return bool(self.environ.get(name) or self.environ.get(f"{name}_FILE"))
 
-    def check_sinks(self, settings: Settings) -> None:
-        catalog, faults = settings.catalog, self.faults
-        kinds = {catalog.store(setting).kind for setting in catalog.service(settings.service).stores}
-        if "blob" in kinds:
-            self._check_lake(settings.data_lake_account)
-        if "cosmos" in kinds and not settings.cosmos_endpoint.startswith(("http://", "https://")):
-            faults.append(f"COSMOS_DB_ENDPOINT is {settings.cosmos_endpoint!r}: give the account's https:// address")
-        if "cosmos" in kinds and not self._given("COSMOS_DB_KEY") and self._identity_lacks:
-            faults.append("COSMOS_DB_KEY is not set: give the account's key, or a workload identity")
-
-    def _check_lake(self, account: str) -> None:
-        given = self._given("DATA_LAKE_CONNECTION_STRING")
+    def lake(self) -> Account | None:
+        """By connection string, or by address where there is a workload identity."""
+        account, given = self.environ.get("DATA_LAKE_ACCOUNT", ""), self._given("DATA_LAKE_CONNECTION_STRING")
+        text = self.secret("DATA_LAKE_CONNECTION_STRING")
         if account and given:
             self.faults.append("DATA_LAKE_ACCOUNT and DATA_LAKE_CONNECTION_STRING are both set: give one of them")
         elif not account and not given:
@@ -154,7 +147,54 @@ class _Told:
         elif account and (lacks := self._identity_lacks):
             webhook = "label the pod azure.workload.identity/use=true, and the webhook sets it"
             self.faults.append(f"DATA_LAKE_ACCOUNT needs a workload identity, without {', '.join(lacks)}: {webhook}")
+        try:
+            if account:
+                return at(account)
+            return parse(text) if text else None
+        except ValueError as error:
+            name = "DATA_LAKE_ACCOUNT" if account else "DATA_LAKE_CONNECTION_STRING"
+            self.faults.append(f"{name} has faults: {error}")
+            return None
+
+    def cosmos_endpoint(self) -> str:
+        endpoint = self.environ.get("COSMOS_DB_ENDPOINT", "")
+        if not is_web(endpoint):
+            self.faults.append(f"COSMOS_DB_ENDPOINT is {endpoint!r}: give the account's https:// address")
+        return endpoint
+
+    def cosmos_key(self) -> str:
+        """Empty with a workload identity."""
+        key = self.secret("COSMOS_DB_KEY")
+        if not is_base64(key):
+            self.faults.append("COSMOS_DB_KEY is not base64: copy it again, with the `=` at its end")
+        if not self._given("COSMOS_DB_KEY") and self._identity_lacks:
+            self.faults.append("COSMOS_DB_KEY is not set: give the account's key, or a workload identity")
+        return key
 
     @property
     def _identity_lacks(self) -> list[str]:
         return [name for name in IDENTITY if not self.environ.get(name)]
+
+
+def _fault_of_broker(url: str, *, with_user: bool) -> str:
+    """What is wrong with the address of a broker; its password is never shown, wherever a stray character puts it."""
+    if not url:
+        return "is not set"
+    if not _names_a_place(url):
+        return "has a host or a port that is none (in a password write / as %2F, ? as %3F, # as %23, [ as %5B)"
+    parts = urlsplit(url)
+    if parts.scheme not in ("amqp", "amqps") or not parts.hostname or bool(parts.username) != with_user:
+        whom = "with a user " if parts.username and not with_user else ""
+        return f"points {whom}at {parts.scheme}://{parts.hostname or '?'}"
+    try:
+        pika.URLParameters(url)
+    except (ValueError, TypeError, SyntaxError, OSError) as error:  # of an option: it reads each in its own way
+        return f"has a wrong option ({error})"
+    return ""
+
+
+def _names_a_place(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0  # read is checked
+    except ValueError:
+        return False

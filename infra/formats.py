@@ -119,8 +119,8 @@ def connection(value: str) -> str:
         )
     try:
         account.parse(value)
-    except ValueError as error:  # a title, then a line for each fault
-        raise ValueError("has faults: " + "; ".join(line.strip() for line in str(error).splitlines()[1:])) from None
+    except ValueError as error:
+        raise ValueError(f"has faults: {error}") from None
     return value.strip()
 
 

@@ -27,18 +27,30 @@ class Account(NamedTuple):
 
 def is_near(address: str) -> bool:
     """Whether an address never leaves this machine or its cluster: an emulator's, which may do without TLS."""
-    host = urlsplit(address).hostname or ""
+    host = _host(address)
     return host in LOOPBACK or (bool(host) and "." not in host) or host.endswith(IN_CLUSTER)
+
+
+def is_web(address: str) -> bool:
+    """Whether an address is one of http or https, with a host."""
+    return bool(_host(address)) and urlsplit(address).scheme in ("http", "https")
+
+
+def _host(address: str) -> str:
+    """Empty where there is none, or none that can be read."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:  # a bracket without the other
+        return ""
 
 
 def at(address: str) -> Account:
     """The account at an address, for a workload identity. Raises ValueError when the address cannot be one."""
-    place = urlsplit(address)
-    inner = place.path.strip("/")  # an emulator has its accounts below one host
-    account = Account(name=inner or (place.hostname or "").partition(".")[0], endpoint=address.rstrip("/"))
-    if faults := list(_faults_of_address(account)):
-        raise ValueError(f"DATA_LAKE_ACCOUNT: {faults[0]}")
-    return account
+    endpoint = address.rstrip("/")
+    if faults := list(_faults_of_address(endpoint)):
+        raise ValueError(faults[0])
+    inner = urlsplit(endpoint).path.strip("/")  # an emulator has its accounts below one host
+    return Account(name=inner or _host(endpoint).partition(".")[0], endpoint=endpoint)
 
 
 def parse(connection_string: str) -> Account:
@@ -49,14 +61,13 @@ def parse(connection_string: str) -> Account:
     fields = dict(_fields(connection_string))
     endpoint = _endpoint(fields)
     account = Account(
-        name=fields.get("accountname") or (urlsplit(endpoint).hostname or "").partition(".")[0],
+        name=fields.get("accountname") or _host(endpoint).partition(".")[0],
         endpoint=endpoint,
         key=fields.get("accountkey", ""),
         sas=fields.get("sharedaccesssignature", "").removeprefix("?"),
     )
     if faults := list(_faults(fields, account)):
-        title = f"the storage connection string has {len(faults)} problem{'s' if len(faults) > 1 else ''}:"
-        raise ValueError("\n  ".join([title, *faults]))
+        raise ValueError("; ".join(faults))
     return account
 
 
@@ -83,21 +94,21 @@ def _faults(fields: Mapping[str, str], account: Account) -> Iterator[str]:
         yield "AccountKey and SharedAccessSignature are missing: give one of them"
     if account.key and account.sas:
         yield "AccountKey and SharedAccessSignature are both there: give one of them"
-    if not _is_base64(account.key):
+    if not is_base64(account.key):
         yield "AccountKey is not base64: copy it again, with the `=` at its end"
     if account.endpoint:
-        yield from _faults_of_address(account)
+        yield from _faults_of_address(account.endpoint)
 
 
-def _faults_of_address(account: Account) -> Iterator[str]:
-    address = urlsplit(account.endpoint)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        yield f"the blob endpoint is {account.endpoint!r}: give an address that begins with https://"
-    elif address.scheme == "http" and not account.is_near:
-        yield f"the blob endpoint is {account.endpoint!r}: http is for this machine and its cluster only, give https://"
+def _faults_of_address(endpoint: str) -> Iterator[str]:
+    if not is_web(endpoint):
+        yield f"the blob endpoint is {endpoint!r}: give an address that begins with https://"
+    elif urlsplit(endpoint).scheme == "http" and not is_near(endpoint):
+        yield f"the blob endpoint is {endpoint!r}: http is for this machine and its cluster only, give https://"
 
 
-def _is_base64(text: str) -> bool:
+def is_base64(text: str) -> bool:
+    """Whether this may be a key of Azure."""
     try:
         base64.b64decode(text, validate=True)
     except binascii.Error:

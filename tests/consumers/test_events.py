@@ -65,21 +65,34 @@ def test_a_time_in_utc_is_taken(text: str, time: datetime) -> None:
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
-        (b"", "Input data was truncated"),
-        (b'{"id": "a", ', "Input data was truncated"),
-        (b"not json", "JSON is malformed: invalid character (byte 4)"),
-        (b"[]", "Expected `object`, got `array`"),
-        (b'"text"', "Expected `object`, got `str`"),
-        (b'{"id": 42, "data": {"a": NaN}}', "JSON is malformed: invalid character (byte 25)"),
-        (b'{"id": "\xff"}', "'utf-8' codec can't decode byte 0xff in position 8: invalid start byte"),
-        (b'{"data": {"a": "\xc3"}}', "'utf-8' codec can't decode byte 0xc3 in position 16: invalid continuation byte"),
-        (b'{"id": "a"} trailing', "JSON is malformed: trailing characters (byte 13)"),
+        (b"", "the body is '': Input data was truncated"),
+        (b'{"id": "a", ', 'the body is \'{"id": "a", \': Input data was truncated'),
+        (b"not json", "the body is 'not json': JSON is malformed: invalid character (byte 4)"),
+        (b"[]", "the body is '[]': Expected `object`, got `array`"),
+        (b'"text"', "the body is '\"text\"': Expected `object`, got `str`"),
+        (
+            b'{"id": 42, "data": {"a": NaN}}',
+            'the body is \'{"id": 42, "data": {"a": NaN}}\': JSON is malformed: invalid character (byte 25)',
+        ),
+        (
+            b'{"id": "\xff"}',
+            "the body is '{\"id\": \"\\xff\"}': 'utf-8' codec can't decode byte 0xff in position 8: invalid start byte",
+        ),
+        (
+            b'["\xc3"]',
+            "the body is '[\"\\xc3\"]': 'utf-8' codec can't decode byte 0xc3 in position 2: invalid continuation byte",
+        ),
+        (
+            b'{"id": "a"} trailing',
+            'the body is \'{"id": "a"} trailing\': JSON is malformed: trailing characters (byte 13)',
+        ),
+        (b"x" * 1000, f"the body is '{'x' * 58}…: JSON is malformed: invalid character (byte 0)"),
         (b'{"data": ' + b"[" * 5000, "the body nests 5,001 levels deep, at most 100 are taken"),
     ],
-    ids=["empty", "truncated", "text", "array", "string", "nan", "utf-8 id", "utf-8 data", "trailing", "deep"],
+    ids=["empty", "truncated", "text", "array", "string", "nan", "utf-8 id", "utf-8 data", "trailing", "long", "deep"],
 )
 def test_what_is_no_json_object_is_undecodable(body: bytes, detail: str) -> None:
-    """The refusal says at which byte."""
+    """The refusal shows how the body begins, and says at which byte it is wrong."""
     assert (Never.UNDECODABLE, detail) == refusal(body)
 
 
@@ -175,7 +188,8 @@ def test_a_field_that_is_there_twice_is_refused(field: str, first: object) -> No
     reason, detail = refusal(body)
 
     assert Never.WRONG_TYPE == reason
-    assert detail.startswith("a field is there twice, and not the same: ")
+    assert detail.startswith(f'the body is \'{{"{field}": {json.dumps(first)}, ')
+    assert "a field twice, not the same: " in detail
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -249,7 +263,7 @@ def test_whatever_comes_is_taken_or_refused_by_name(fields: dict[str, object]) -
     """No input makes it fail in another way, and a refusal of a field names one that was changed."""
     detail = fate(json.dumps({**envelope(KEY), **fields}).encode())
 
-    assert detail == "" or detail.startswith(("JSON is malformed", *(f"{name} is " for name in fields)))
+    assert detail == "" or detail.startswith(("the body is ", *(f"{name} is " for name in fields)))
 
 
 @given(st.binary(max_size=200))

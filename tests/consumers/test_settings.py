@@ -6,9 +6,10 @@ import pytest
 
 from consumers.settings import SettingsError, load
 
+LAKE = "AccountName=lake;AccountKey=a2V5;EndpointSuffix=core.windows.net"
 GOOD = {
     "RABBITMQ_URL": "amqp://logging:sesame@broker.example:5672/%2F",
-    "DATA_LAKE_CONNECTION_STRING": "AccountName=lake;AccountKey=a2V5;EndpointSuffix=core.windows.net",
+    "DATA_LAKE_CONNECTION_STRING": LAKE,
     "COSMOS_DB_ENDPOINT": "https://cosmos.example:443",
     "COSMOS_DB_KEY": "a2V5",
 }
@@ -30,6 +31,8 @@ IDENTITY = {
     "AZURE_TENANT_ID": "tenant",
     "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
 }
+
+NO_PLACE = "has a host or a port that is none (in a password write / as %2F, ? as %3F, # as %23, [ as %5B)"
 
 FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
     "an unknown service": (
@@ -57,6 +60,72 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
         "logging",
         {"PORT": "70000"},
         "the environment of logging has 1 problem:\n  PORT is '70000': give a port from 1 to 65535",
+    ),
+    "digits that make no number, beside another fault": (
+        "risk-analytics",
+        {
+            "PORT": "²",
+            "DELETION_COST": "on",
+            "POD_NAMESPACE": "bi-risk",
+            "POD_NAME": "risk-analytics-1",
+            "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+            "KUBERNETES_SERVICE_PORT": "https",
+        },
+        (
+            "the environment of risk-analytics has 2 problems:\n"
+            "  PORT is '²': give a port from 1 to 65535\n"
+            "  KUBERNETES_SERVICE_PORT is 'https': give a port from 1 to 65535"
+        ),
+    ),
+    "what cannot be read of any address": (
+        "risk-analytics",
+        {
+            "RABBITMQ_URL": "amqp://logging:sesame@[::1",
+            "DATA_LAKE_CONNECTION_STRING": "AccountName=lake;AccountKey=sesame",
+            "COSMOS_DB_ENDPOINT": "https://[::1",
+            "COSMOS_DB_KEY": "sesame",
+        },
+        (
+            "the environment of risk-analytics has 4 problems:\n"
+            f"  RABBITMQ_URL {NO_PLACE}: give amqp://USER:PASSWORD@HOST:PORT/VHOST\n"
+            "  DATA_LAKE_CONNECTION_STRING has faults: "
+            "AccountKey is not base64: copy it again, with the `=` at its end\n"
+            "  COSMOS_DB_ENDPOINT is 'https://[::1': give the account's https:// address\n"
+            "  COSMOS_DB_KEY is not base64: copy it again, with the `=` at its end"
+        ),
+    ),
+    "a password that ends the address": (
+        "logging",
+        {"RABBITMQ_URL": "amqp://logging:sesame/x@broker.example:5672/%2F"},
+        (
+            "the environment of logging has 1 problem:\n"
+            f"  RABBITMQ_URL {NO_PLACE}: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
+    ),
+    "a broker at a port that is none": (
+        "logging",
+        {"RABBITMQ_URL": "amqp://logging:sesame@broker.example:0/%2F"},
+        (
+            "the environment of logging has 1 problem:\n"
+            f"  RABBITMQ_URL {NO_PLACE}: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
+    ),
+    "an option that the client does not have": (
+        "logging",
+        {"RABBITMQ_URL": "amqp://logging:sesame@broker.example:5672/%2F?hartbeat=10"},
+        (
+            "the environment of logging has 1 problem:\n"
+            "  RABBITMQ_URL has a wrong option (Unknown URL parameter: 'hartbeat'): "
+            "give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
+    ),
+    "an address of the lake that is none": (
+        "logging",
+        {**IDENTITY, "DATA_LAKE_ACCOUNT": "lake"},
+        (
+            "the environment of logging has 1 problem:\n"
+            "  DATA_LAKE_ACCOUNT has faults: the blob endpoint is 'lake': give an address that begins with https://"
+        ),
     ),
     "no lake": (
         "logging",
@@ -160,15 +229,16 @@ def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "rabbitmq").mkdir()
     for name, text in {"rabbitmq/username": "logging-2", "rabbitmq/password": "p@s:s/w%rd\n"}.items():
         (tmp_path / name).write_text(text)
-    for name in ("lake", "cosmos", "token"):
-        (tmp_path / name).write_text(f"the {name}\n")
+    for name, text in {"lake": LAKE, "cosmos": "Y29zbW9z", "token": "the token"}.items():
+        (tmp_path / name).write_text(f"{text}\n")
 
     settings = load("risk-analytics", {**GOOD, **MOUNTED})
     login = settings.broker.parameters().credentials
 
     assert ("logging-2", "p@s:s/w%rd") == (login.username, login.password)
-    assert "the lake" == settings.data_lake_connection_string
-    assert "the cosmos" == settings.cosmos_key
+    assert settings.lake
+    assert ("lake", "a2V5") == (settings.lake.name, settings.lake.key)
+    assert "Y29zbW9z" == settings.cosmos_key
     assert "the token" == settings.metrics_token
 
 
@@ -190,8 +260,8 @@ def test_a_workload_identity_needs_no_secret() -> None:
     """The address of the account is enough where the pod has an identity."""
     settings = load("risk-analytics", {**GOOD, **IDENTITY})
 
-    assert "https://lake.blob.core.windows.net" == settings.data_lake_account
-    assert ("", "") == (settings.data_lake_connection_string, settings.cosmos_key)
+    assert ("lake", "https://lake.blob.core.windows.net", "", "") == settings.lake
+    assert "" == settings.cosmos_key
 
 
 @pytest.mark.parametrize("case", FAULTS)

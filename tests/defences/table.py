@@ -50,6 +50,14 @@ DEFENCES = (
         test="tests/sinks/test_blob.py::TestAzureBlobs::test_another_event_with_the_same_path_is_a_conflict",
     ),
     Defence(
+        name="second try of a write whose answer was lost",
+        without="whatever a slow store answers too late is delivered again, and charged",
+        file="consumers/sinks/blob.py",
+        old="if not again or _answer(error)[0]:",
+        new="if error:",
+        test="tests/sinks/test_blob.py::test_a_write_without_an_answer_is_made_again",
+    ),
+    Defence(
         name="create, not overwrite, of documents",
         without="another event with the same id replaces the document",
         file="consumers/sinks/cosmos.py",

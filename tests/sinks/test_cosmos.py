@@ -188,14 +188,3 @@ def test_a_refused_key_is_named(over_wire: Callable[[], Documents], wire: Wire, 
     assert Later.SINK_REFUSED == verdict.reason
     assert verdict.detail.startswith(f"127.0.0.1 refuses a request for container {USAGE!r} (401: ")
     assert cosmos.key not in str(verdict)
-
-
-def test_a_key_that_cannot_be_one_is_told_at_once() -> None:
-    """Before the first event, and without showing it."""
-    with pytest.raises(ValueError, match="the key for") as wrong:
-        CosmosDocuments("https://castiel.documents.azure.com", "sesame", "castiel")
-
-    assert (
-        "the key for https://castiel.documents.azure.com is not base64: copy it again, with the `=` at its end"
-        == str(wrong.value)
-    )
