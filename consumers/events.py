@@ -172,7 +172,10 @@ def _shown(body: bytes) -> str:
 def _reason(field: str, raws: Mapping[str, Raw]) -> Never:
     if field == "timestamp":
         return Never.BAD_TIMESTAMP
-    value = msgspec.json.decode(raws[field]) if field in raws else None
+    try:
+        value = msgspec.json.decode(raws[field]) if field in raws else None
+    except msgspec.DecodeError:  # it is there: a number too large for any type, which nothing has looked at so far
+        return Never.WRONG_TYPE
     if value is None or (isinstance(value, str) and not value.strip()):
         return {"id": Never.NO_ID, "type": Never.NO_TYPE, "tenantId": Never.NO_TENANT}.get(field, Never.WRONG_TYPE)
     return Never.WRONG_TYPE

@@ -71,7 +71,8 @@ class Health:
         return [json.dumps({"ok": good, **details}).encode() + b"\n"]
 
     def _metrics(self, environ: Mapping[str, Any], start: StartResponse) -> list[bytes]:
-        if self.token and not hmac.compare_digest(environ.get("HTTP_AUTHORIZATION", ""), f"Bearer {self.token}"):
+        shown = environ.get("HTTP_AUTHORIZATION", "").encode("latin-1")  # PEP 3333: bytes, one a character
+        if self.token and not hmac.compare_digest(shown, f"Bearer {self.token}".encode()):
             start("401 Unauthorized", [("Content-Type", "text/plain"), ("WWW-Authenticate", "Bearer")])
             return [b"send the METRICS_TOKEN of this process as a bearer token\n"]
         start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
@@ -99,7 +100,7 @@ def serve(health: Health, host: str, port: int) -> WSGIServer:
         server = make_server(host, port, health, server_class=_Server, handler_class=_Quiet)
     except OSError as error:
         raise OSError(
-            error.errno, f"cannot listen on {host}:{port} ({error.strerror}): set PORT, or see `ss -ltnp`"
+            error.errno, f"cannot listen on {host}:{port} ({error.strerror}): set HOST and PORT, or see `ss -ltnp`"
         ) from None
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

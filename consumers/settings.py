@@ -16,7 +16,7 @@ from catalog.resolve import overrides_from
 from consumers import mounted
 from consumers.amqp import PASSWORD, USERNAME, Broker
 from consumers.deletion_cost import Pod
-from consumers.sinks.account import Account, at, is_base64, is_web, parse
+from consumers.sinks.account import Account, at, is_base64, is_web, parse, shown
 
 # What the webhook of Azure Workload Identity sets; the Azure libraries read it from there by themselves.
 IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
@@ -98,7 +98,7 @@ class _Told:
 
     def port(self, name: str, usual: int = 0) -> int:
         text = self.environ.get(name, str(usual))
-        if text.isdecimal() and 0 < int(text) < 65536:
+        if text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536:
             return int(text)
         self.faults.append(f"{name} is {text!r}: give a port from 1 to 65535")
         return 0
@@ -159,7 +159,7 @@ class _Told:
     def cosmos_endpoint(self) -> str:
         endpoint = self.environ.get("COSMOS_DB_ENDPOINT", "")
         if not is_web(endpoint):
-            self.faults.append(f"COSMOS_DB_ENDPOINT is {endpoint!r}: give the account's https:// address")
+            self.faults.append(f"COSMOS_DB_ENDPOINT is {shown(endpoint)}: give the account's https:// address")
         return endpoint
 
     def cosmos_key(self) -> str:
@@ -181,20 +181,25 @@ def _fault_of_broker(url: str, *, with_user: bool) -> str:
     if not url:
         return "is not set"
     if not _names_a_place(url):
-        return "has a host or a port that is none (in a password write / as %2F, ? as %3F, # as %23, [ as %5B)"
+        return (
+            "has no host, or no port, or an @ behind them (write in a password / as %2F, ? as %3F, # as %23, @ as %40)"
+        )
     parts = urlsplit(url)
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or bool(parts.username) != with_user:
         whom = "with a user " if parts.username and not with_user else ""
         return f"points {whom}at {parts.scheme}://{parts.hostname or '?'}"
+    if with_user and parts.password is None:
+        return "has a user without a password"
     try:
         pika.URLParameters(url)
-    except (ValueError, TypeError, SyntaxError, OSError) as error:  # of an option: it reads each in its own way
+    except Exception as error:  # noqa: BLE001 - it reads each option in a way of its own, down to a literal of Python
         return f"has a wrong option ({error})"
     return ""
 
 
 def _names_a_place(url: str) -> bool:
     try:
-        return urlsplit(url).port != 0  # read is checked
+        parts = urlsplit(url)
+        return parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
     except ValueError:
         return False

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IN_CLUSTER = (".svc", ".svc.cluster.local")
+
+_WEB = re.compile(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?(/[\w.-]*)*", re.ASCII | re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9-]+")
 
 
 class Account(NamedTuple):
@@ -32,16 +35,20 @@ def is_near(address: str) -> bool:
 
 
 def is_web(address: str) -> bool:
-    """Whether an address is one of http or https, with a host."""
-    return bool(_host(address)) and urlsplit(address).scheme in ("http", "https")
+    """Whether it is an address of http or https, and nothing else: no user, no signature, no other words."""
+    try:
+        return bool(_WEB.fullmatch(address)) and urlsplit(address).port != 0
+    except ValueError:
+        return False
+
+
+def shown(address: str) -> str:
+    """A wrong address as it may be told: what could be a secret, in the wrong setting, is not."""
+    return "more than an address" if set(address) & set("=;?@ ") else repr(address)
 
 
 def _host(address: str) -> str:
-    """Empty where there is none, or none that can be read."""
-    try:
-        return urlsplit(address).hostname or ""
-    except ValueError:  # a bracket without the other
-        return ""
+    return (urlsplit(address).hostname or "") if is_web(address) else ""
 
 
 def at(address: str) -> Account:
@@ -90,6 +97,8 @@ def _faults(fields: Mapping[str, str], account: Account) -> Iterator[str]:
         return
     if not account.name:
         yield "AccountName is missing: copy the whole connection string of the account"
+    elif not _NAME.fullmatch(account.name):
+        yield "AccountName is no name of an account, of small letters and digits: copy the whole connection string"
     if not account.key and not account.sas:
         yield "AccountKey and SharedAccessSignature are missing: give one of them"
     if account.key and account.sas:
@@ -102,15 +111,14 @@ def _faults(fields: Mapping[str, str], account: Account) -> Iterator[str]:
 
 def _faults_of_address(endpoint: str) -> Iterator[str]:
     if not is_web(endpoint):
-        yield f"the blob endpoint is {endpoint!r}: give an address that begins with https://"
+        yield f"the blob endpoint is {shown(endpoint)}: give an address that begins with https://"
     elif urlsplit(endpoint).scheme == "http" and not is_near(endpoint):
         yield f"the blob endpoint is {endpoint!r}: http is for this machine and its cluster only, give https://"
 
 
 def is_base64(text: str) -> bool:
-    """Whether this may be a key of Azure."""
+    """Whether this may be a key of Azure, to the last bit: its clients are not alike in what else they take."""
     try:
-        base64.b64decode(text, validate=True)
-    except binascii.Error:
+        return base64.b64encode(base64.b64decode(text, validate=True)).decode() == text
+    except ValueError:
         return False
-    return True

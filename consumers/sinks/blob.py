@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from consumers.verdicts import Later, Never, Reject, Retry
 if TYPE_CHECKING:
     from obstore.store import AzureConfig
 
-# Three tries of 3 s and the pauses between them: an operation answers within about 10 s. The broker tries again later.
+# Three tries of 3 s and the pauses between them: a request answers within about 10 s, and the broker tries again later.
 TIMEOUT = timedelta(seconds=3)
 RETRIES = 2
 # The blob's metadata that tells its own event from another with the same id.
@@ -41,37 +42,33 @@ class AzureBlobs:
         self._store = _store(account, container)
 
     async def create(self, path: str, body: bytes, body_hash: str) -> bool:
+        write = partial(obstore.put_async, self._store, path, body, mode="create", attributes={EVENT_HASH: body_hash})
+        late = False
         try:
-            await self._write_new(path, body, body_hash)
+            try:
+                await write()
+            except (BaseError, OSError) as error:
+                if _answer(error)[0]:
+                    raise
+                # A store with too much to do answers late, and has written by then. The library repeats no create that
+                # it gave up waiting for, since it cannot tell its own blob from another; we can.
+                late = True
+                await write()
         except AlreadyExistsError:
-            return await self._written_before(path, body_hash)
+            await self._recognise(path, body_hash)
+            return late
         except (BaseError, OSError) as error:
             raise self._verdict(error) from None
         return True
 
-    async def _write_new(self, path: str, body: bytes, body_hash: str) -> None:
-        """Made again where no answer came, which the library leaves to those who can tell their own blob from another.
-
-        A store with too much to do answers late: it has written by then, and the event need not come again to hear so.
-        """
-        for again in (True, False):
-            try:
-                await obstore.put_async(self._store, path, body, mode="create", attributes={EVENT_HASH: body_hash})
-            except (BaseError, OSError) as error:
-                if not again or _answer(error)[0]:
-                    raise
-            else:
-                return
-
-    async def _written_before(self, path: str, body_hash: str) -> bool:
-        """False when this event wrote the blob: the answer to an earlier write was lost, or the event came twice."""
+    async def _recognise(self, path: str, body_hash: str) -> None:
+        """Return when this event wrote the blob: the answer to an earlier write was lost, or the event came twice."""
         try:
             found = await obstore.get_async(self._store, path, options={"head": True})
         except (BaseError, OSError) as error:
             raise self._verdict(error) from None
         if found.attributes.get(EVENT_HASH) != body_hash:
             raise Reject(Never.CONFLICT, f"{path} was written by another event with the same id")
-        return False
 
     async def replace(self, path: str, body: bytes) -> None:
         try:

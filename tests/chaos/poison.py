@@ -82,6 +82,10 @@ def _data(event: Envelope, raw: str) -> bytes:
     return encode({**event, "data": {"x": "mark"}}).replace(b'"mark"', raw.encode())
 
 
+def _too_large_a_number(event: Envelope, name: str) -> bytes:
+    return encode({**event, name: "mark"}).replace(b'"mark"', b"1e999")
+
+
 SPOILERS = (
     Spoiler(Never.UNDECODABLE, st.binary(min_size=1, max_size=300), lambda _, noise: b"\xff" + noise),
     Spoiler(Never.UNDECODABLE, st.integers(0, 2**16), _within),
@@ -102,6 +106,11 @@ SPOILERS = (
     *(Spoiler(Never.WRONG_TYPE, no_text, _field(name)) for name in ("id", "type", "tenantId", "metadata")),
     *(Spoiler(Never.WRONG_TYPE, nonsense, _field(name)) for name in ("version", "source", "data")),
     Spoiler(Never.WRONG_TYPE, st.sampled_from(["version", "source", "data"]), _without),
+    Spoiler(
+        Never.WRONG_TYPE,
+        st.sampled_from(["id", "type", "tenantId", "version", "source", "data", "metadata"]),
+        _too_large_a_number,
+    ),
     Spoiler(Never.WRONG_TYPE, not_a_number, _in_data("riskScore"), "lake"),
     Spoiler(Never.WRONG_TYPE, not_a_number, _in_data("inferenceMs"), "usage"),
     Spoiler(Never.WRONG_TYPE, nonsense, _in_data("modelId"), "usage"),

@@ -180,6 +180,18 @@ def test_a_wrong_field_is_named_with_its_value(field: str, value: object, reason
     assert (reason, detail) == refusal(body_of(KEY, **{field: value}))
 
 
+@pytest.mark.parametrize("field", ["id", "type", "tenantId", "version", "source", "data", "metadata"])
+@pytest.mark.parametrize("number", ["1e999", "[1e999]", '{"userId": 1e999}'])
+def test_a_number_that_no_type_holds_is_refused(field: str, number: str) -> None:
+    """It is JSON all the same, so the refusal is of the field."""
+    body = body_of(KEY, **{field: "here"}).replace(b'"here"', number.encode())
+
+    if (field, number[0]) != ("data", "{"):  # an object, which is passed on unread
+        reason, detail = refusal(body)
+        assert Never.WRONG_TYPE == reason
+        assert detail.startswith(f"{field} is {number}: ")
+
+
 @pytest.mark.parametrize(("field", "first"), [("id", 1), ("timestamp", "yesterday"), ("tenantId", "")])
 def test_a_field_that_is_there_twice_is_refused(field: str, first: object) -> None:
     """A wrong one before a right one: readers do not agree on which of them counts."""

@@ -101,8 +101,9 @@ def test_a_taken_port_is_named(stand: Stand) -> None:
     second = stand.start("logging")
 
     assert 1 == second.wait(timeout=20 * SLOWER)
-    assert f"cannot listen on 127.0.0.1:{stand.ports['logging']} (Address already in use): set PORT" in stand.log(
-        "logging"
+    assert (
+        f"cannot listen on 127.0.0.1:{stand.ports['logging']} (Address already in use): set HOST and PORT"
+        in stand.log("logging")
     )
     first.send_signal(signal.SIGTERM)
     first.wait(timeout=10 * SLOWER)

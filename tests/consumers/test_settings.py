@@ -32,7 +32,7 @@ IDENTITY = {
     "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
 }
 
-NO_PLACE = "has a host or a port that is none (in a password write / as %2F, ? as %3F, # as %23, [ as %5B)"
+NO_PLACE = "has no host, or no port, or an @ behind them (write in a password / as %2F, ? as %3F, # as %23, @ as %40)"
 
 FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
     "an unknown service": (
@@ -100,6 +100,61 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
         (
             "the environment of logging has 1 problem:\n"
             f"  RABBITMQ_URL {NO_PLACE}: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
+    ),
+    "a password that ends the address, with an @ of its own": (
+        "logging",
+        {"RABBITMQ_URL": "amqp://logging:p@ss?sesame=1@broker.example:5672/%2F"},
+        (
+            "the environment of logging has 1 problem:\n"
+            f"  RABBITMQ_URL {NO_PLACE}: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
+    ),
+    "a user without a password": (
+        "logging",
+        {"RABBITMQ_URL": "amqp://logging@broker.example:5672/%2F"},
+        (
+            "the environment of logging has 1 problem:\n"
+            "  RABBITMQ_URL has a user without a password: give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
+    ),
+    "an option that no reader expects": (
+        "logging",
+        {"RABBITMQ_URL": "amqp://logging:sesame@broker.example:5672/%2F?ssl_options=[1]"},
+        (
+            "the environment of logging has 1 problem:\n"
+            "  RABBITMQ_URL has a wrong option ('list' object has no attribute 'get'): "
+            "give amqp://USER:PASSWORD@HOST:PORT/VHOST"
+        ),
+    ),
+    "secrets where addresses should be": (
+        "risk-analytics",
+        {
+            **IDENTITY,
+            "DATA_LAKE_ACCOUNT": "AccountName=lake;AccountKey=c2VzYW1l",
+            "COSMOS_DB_ENDPOINT": "AccountEndpoint=https://cosmos.example:443/;AccountKey=c2VzYW1l;",
+        },
+        (
+            "the environment of risk-analytics has 2 problems:\n"
+            "  DATA_LAKE_ACCOUNT has faults: "
+            "the blob endpoint is more than an address: give an address that begins with https://\n"
+            "  COSMOS_DB_ENDPOINT is more than an address: give the account's https:// address"
+        ),
+    ),
+    "keys with a blank of another alphabet, and ports that are none": (
+        "risk-analytics",
+        {
+            "DATA_LAKE_CONNECTION_STRING": "AccountName=lake;AccountKey=a2V5\u00a0x;BlobEndpoint=https://lake:99999",
+            "COSMOS_DB_ENDPOINT": "https://cosmos.example:https/",
+            "COSMOS_DB_KEY": "a2V5\u00a0x",
+        },
+        (
+            "the environment of risk-analytics has 3 problems:\n"
+            "  DATA_LAKE_CONNECTION_STRING has faults: "
+            "AccountKey is not base64: copy it again, with the `=` at its end; "
+            "the blob endpoint is 'https://lake:99999': give an address that begins with https://\n"
+            "  COSMOS_DB_ENDPOINT is 'https://cosmos.example:https/': give the account's https:// address\n"
+            "  COSMOS_DB_KEY is not base64: copy it again, with the `=` at its end"
         ),
     ),
     "a broker at a port that is none": (

@@ -17,7 +17,7 @@ from consumers.verdicts import Later, Never, Reject, Retry
 from tests.samples import sample
 from tests.sinks.conftest import BlobAccount
 from tests.sinks.contract import BlobContract, fresh, tell
-from tests.sinks.wire import Answer, Lost, Silence, Wire, wired
+from tests.sinks.wire import Answer, Late, Lost, Silence, Wire, wired
 from tools import servers
 
 pytestmark = pytest.mark.servers
@@ -95,16 +95,16 @@ def test_a_lost_answer_is_recognised_on_the_next_delivery(over_wire: Callable[[]
     tell(over_wire, story)
 
 
-def test_a_write_without_an_answer_is_made_again(over_wire: Callable[[], Blobs], wire: Wire) -> None:
-    """And finds its own blob: the event need not be delivered again to hear that it is written."""
+def test_a_write_that_is_answered_too_late_is_made_again(over_wire: Callable[[], Blobs], wire: Wire) -> None:
+    """And finds its own blob, which is written now: the event need not be delivered again to hear that."""
     path = f"{fresh()}/a.json"
 
     async def story(blobs: Blobs) -> None:
-        wire.faults.append(Lost())
-        assert not await blobs.create(path, b"x", "one")
+        wire.faults.append(Late())
+        assert await blobs.create(path, b"x", "one")
         assert not await blobs.create(path, b"x", "one")
         assert ["PUT", "PUT", "HEAD", "PUT", "HEAD"] == [request.partition(" ")[0] for request in wire.requests]
-        wire.faults.append(Lost())
+        wire.faults.append(Late())
         with pytest.raises(Reject, match=Never.CONFLICT.value):
             await blobs.create(path, b"another", "two")
 
@@ -239,11 +239,26 @@ def test_a_signature_is_never_shown(azurite: BlobAccount) -> None:
             ["AccountKey and SharedAccessSignature are both there: give one of them"],
         ),
         (
+            "AccountName=castiel AccountKey=c2VzYW1l",
+            [
+                "AccountName is no name of an account, of small letters and digits: copy the whole connection string",
+                "AccountKey and SharedAccessSignature are missing: give one of them",
+                "the blob endpoint is more than an address: give an address that begins with https://",
+            ],
+        ),
+        (
+            "SharedAccessSignature=sv=1;BlobEndpoint=https://castiel.example/?sig=c2VzYW1l",
+            [
+                "AccountName is missing: copy the whole connection string of the account",
+                "the blob endpoint is more than an address: give an address that begins with https://",
+            ],
+        ),
+        (
             "UseDevelopmentStorage=true",
             ["UseDevelopmentStorage is not supported: give the emulator's AccountName, AccountKey and BlobEndpoint"],
         ),
     ],
-    ids=["empty", "http", "key", "both", "development"],
+    ids=["empty", "http", "key", "both", "blank", "signature", "development"],
 )  # fmt: skip
 def test_faults_of_a_connection_string_are_told_together(text: str, problems: list[str]) -> None:
     """All of them in one message, and no secret in it."""
@@ -287,6 +302,8 @@ def test_an_address_names_its_account(address: str, name: str) -> None:
         "http://svc.example/a",
         "castiel",
         "https://[::1",
+        "https://castiel:0",
+        "https://castiel:https",
     ],
 )
 def test_an_address_over_an_open_network_is_refused(address: str) -> None:

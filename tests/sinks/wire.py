@@ -30,6 +30,11 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Late:
+    """The server carries the request out, its answer comes when the client has stopped waiting."""
+
+
+@dataclass(frozen=True)
 class Silence:
     """Nothing happens for as long as the client waits."""
 
@@ -43,8 +48,8 @@ class Wire:
     requests: list[str] = field(default_factory=list)
     authorizations: set[str] = field(default_factory=set)
     connections: int = 0
-    faults: deque[Answer | Lost | Silence] = field(default_factory=deque)
-    always: Answer | Lost | Silence | None = None
+    faults: deque[Answer | Lost | Late | Silence] = field(default_factory=deque)
+    always: Answer | Lost | Late | Silence | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -70,7 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(fault.status, {}, fault.body.encode())
         else:
             status, headers, answer = self._ask(body)
-            if isinstance(fault, Lost):
+            if isinstance(fault, Late):
+                wire.ended.wait(20)
+            if isinstance(fault, Lost | Late):
                 self.close_connection = True
             else:
                 self._say(status, headers, answer)
