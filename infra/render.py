@@ -23,7 +23,7 @@ GOLDEN = ROOT / "tests/render"
 KUBERNETES = "kubernetes:"
 DYNAMIC = "pulumi-python:dynamic/"
 # What is encrypted can be checked only by those who hold the passphrase; here it has to look right.
-FORMS = {"data_lake.connection_string": f"AccountName={SECRET};AccountKey=c2VjcmV0"}
+FORMS = {"data_lake.connection_string": f"AccountName=account;AccountKey=c2VjcmV0;From={SECRET}"}
 LONG_TEXT = 20_000  # characters; only boards are longer, and a review reads those where they are made
 
 Manifest = Mapping[str, Any]
