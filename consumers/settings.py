@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ from consumers.sinks.account import Account, at, is_base64, is_web, parse, shown
 
 # What the webhook of Azure Workload Identity sets; the Azure libraries read it from there by themselves.
 IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
+
+# What would end the address, inside of a user, a password or a vhost. Source: RFC 3986, section 2.2.
+ENCODED = "in user, password and vhost write / as %2F, ? as %3F, # as %23, @ as %40"
+BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, section 2.1
 
 
 class SettingsError(ValueError):
@@ -61,7 +66,7 @@ def load(service: str, environ: Mapping[str, str]) -> Settings:
         host=environ.get("HOST", "127.0.0.1"),
         port=told.port("PORT", catalog.service(service).port),
         replica=environ.get("REPLICA") or f"{socket.gethostname()}-{os.getpid()}",
-        metrics_token=told.secret("METRICS_TOKEN"),
+        metrics_token=told.metrics_token(),
         scheduler=told.switch("SCHEDULER", "on"),
         pod=told.pod() if told.switch("DELETION_COST", "off") else None,
         lake=told.lake() if "blob" in kinds else None,
@@ -126,6 +131,12 @@ class _Told:
         file = self.environ.get(f"{name}_FILE", "")
         return self._read(f"{name}_FILE", Path(file)) if file else self.environ.get(name, "")
 
+    def metrics_token(self) -> str:
+        token = self.secret("METRICS_TOKEN")
+        if token and not BEARER.fullmatch(token):
+            self.faults.append("METRICS_TOKEN is no bearer token: give letters, digits and -._~+/= only")
+        return token
+
     def _read(self, name: str, file: Path) -> str:
         try:
             return mounted.secret(file)
@@ -157,7 +168,7 @@ class _Told:
             return None
 
     def cosmos_endpoint(self) -> str:
-        endpoint = self.environ.get("COSMOS_DB_ENDPOINT", "")
+        endpoint = self.environ.get("COSMOS_DB_ENDPOINT", "").strip()
         if not is_web(endpoint):
             self.faults.append(f"COSMOS_DB_ENDPOINT is {shown(endpoint)}: give the account's https:// address")
         return endpoint
@@ -181,9 +192,7 @@ def _fault_of_broker(url: str, *, with_user: bool) -> str:
     if not url:
         return "is not set"
     if not _names_a_place(url):
-        return (
-            "has no host, or no port, or an @ behind them (write in a password / as %2F, ? as %3F, # as %23, @ as %40)"
-        )
+        return f"has no host, a wrong port, or an @ too many ({ENCODED})"
     parts = urlsplit(url)
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or bool(parts.username) != with_user:
         whom = "with a user " if parts.username and not with_user else ""
@@ -193,7 +202,7 @@ def _fault_of_broker(url: str, *, with_user: bool) -> str:
     try:
         pika.URLParameters(url)
     except Exception as error:  # noqa: BLE001 - it reads each option in a way of its own, down to a literal of Python
-        return f"has a wrong option ({error})"
+        return f"has a wrong option ({'of ssl_options' if 'ssl_options' in parts.query else error})"
     return ""
 
 

@@ -90,20 +90,20 @@ def link(value: str) -> str:
 
 def https(value: str) -> str:
     """An address with TLS; an emulator's in the cluster may do without."""
-    _address(value, ("http", "https") if account.is_near(value) else ("https",), "https://NAME...")
-    return value
+    _address(value, ("http", "https") if account.is_near(value.strip()) else ("https",), "https://NAME...")
+    return value.strip()
 
 
 def _address(value: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     parts = urlsplit(value.strip())
-    if "@" in parts.netloc:
+    if "@" in value:
         raise ValueError(f"has a user or password in it: give {example}, the credentials are kept elsewhere")
     try:
         known = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none
         known = False
     if not known or parts.query or parts.fragment:
-        raise ValueError(f"is {value!r}: give {example}")
+        raise ValueError(f"is {account.shown(value)}: give {example}")
     return parts
 
 

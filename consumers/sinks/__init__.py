@@ -25,6 +25,7 @@ class Blobs(Protocol):
     async def create(self, path: str, body: bytes, body_hash: str) -> bool:
         """Write a blob unless it exists. True when written now, False when the same event wrote it before.
 
+        What is found there after a write that was answered too late counts as written now: nothing tells them apart.
         `body_hash` is that of the event, kept as metadata. Raises Reject(CONFLICT) when another event holds the path.
         """
 

@@ -12,7 +12,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IN_CLUSTER = (".svc", ".svc.cluster.local")
 
 _WEB = re.compile(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?(/[\w.-]*)*", re.ASCII | re.IGNORECASE)
-_NAME = re.compile(r"[a-z0-9-]+")
+_PLAIN = re.compile(r"(\w+://)?[\w.-]{1,63}(:\d*)?/?", re.ASCII)
+_NAME = re.compile(r"[\w-]+", re.ASCII)
 
 
 class Account(NamedTuple):
@@ -31,7 +32,7 @@ class Account(NamedTuple):
 def is_near(address: str) -> bool:
     """Whether an address never leaves this machine or its cluster: an emulator's, which may do without TLS."""
     host = _host(address)
-    return host in LOOPBACK or (bool(host) and "." not in host) or host.endswith(IN_CLUSTER)
+    return host in LOOPBACK or (bool(host) and not set(host) & set(".:")) or host.endswith(IN_CLUSTER)
 
 
 def is_web(address: str) -> bool:
@@ -43,8 +44,8 @@ def is_web(address: str) -> bool:
 
 
 def shown(address: str) -> str:
-    """A wrong address as it may be told: what could be a secret, in the wrong setting, is not."""
-    return "more than an address" if set(address) & set("=;?@ ") else repr(address)
+    """A wrong address as it may be told: what could be a key or a signature, in the wrong setting, is not."""
+    return repr(address) if _PLAIN.fullmatch(address) or not address else "no address (not shown: it may be secret)"
 
 
 def _host(address: str) -> str:
@@ -53,7 +54,7 @@ def _host(address: str) -> str:
 
 def at(address: str) -> Account:
     """The account at an address, for a workload identity. Raises ValueError when the address cannot be one."""
-    endpoint = address.rstrip("/")
+    endpoint = address.strip().rstrip("/")
     if faults := list(_faults_of_address(endpoint)):
         raise ValueError(faults[0])
     inner = urlsplit(endpoint).path.strip("/")  # an emulator has its accounts below one host
@@ -97,8 +98,8 @@ def _faults(fields: Mapping[str, str], account: Account) -> Iterator[str]:
         return
     if not account.name:
         yield "AccountName is missing: copy the whole connection string of the account"
-    elif not _NAME.fullmatch(account.name):
-        yield "AccountName is no name of an account, of small letters and digits: copy the whole connection string"
+    elif "accountname" in fields and not _NAME.fullmatch(account.name):
+        yield "AccountName is no name of an account: copy the whole connection string"
     if not account.key and not account.sas:
         yield "AccountKey and SharedAccessSignature are missing: give one of them"
     if account.key and account.sas:

@@ -32,7 +32,10 @@ IDENTITY = {
     "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
 }
 
-NO_PLACE = "has no host, or no port, or an @ behind them (write in a password / as %2F, ? as %3F, # as %23, @ as %40)"
+NO_PLACE = (
+    "has no host, a wrong port, or an @ too many "
+    "(in user, password and vhost write / as %2F, ? as %3F, # as %23, @ as %40)"
+)
 
 FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
     "an unknown service": (
@@ -90,7 +93,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
             f"  RABBITMQ_URL {NO_PLACE}: give amqp://USER:PASSWORD@HOST:PORT/VHOST\n"
             "  DATA_LAKE_CONNECTION_STRING has faults: "
             "AccountKey is not base64: copy it again, with the `=` at its end\n"
-            "  COSMOS_DB_ENDPOINT is 'https://[::1': give the account's https:// address\n"
+            "  COSMOS_DB_ENDPOINT is no address (not shown: it may be secret): give the account's https:// address\n"
             "  COSMOS_DB_KEY is not base64: copy it again, with the `=` at its end"
         ),
     ),
@@ -123,7 +126,7 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
         {"RABBITMQ_URL": "amqp://logging:sesame@broker.example:5672/%2F?ssl_options=[1]"},
         (
             "the environment of logging has 1 problem:\n"
-            "  RABBITMQ_URL has a wrong option ('list' object has no attribute 'get'): "
+            "  RABBITMQ_URL has a wrong option (of ssl_options): "
             "give amqp://USER:PASSWORD@HOST:PORT/VHOST"
         ),
     ),
@@ -137,8 +140,8 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
         (
             "the environment of risk-analytics has 2 problems:\n"
             "  DATA_LAKE_ACCOUNT has faults: "
-            "the blob endpoint is more than an address: give an address that begins with https://\n"
-            "  COSMOS_DB_ENDPOINT is more than an address: give the account's https:// address"
+            "the blob endpoint is no address (not shown: it may be secret): give an address that begins with https://\n"
+            "  COSMOS_DB_ENDPOINT is no address (not shown: it may be secret): give the account's https:// address"
         ),
     ),
     "keys with a blank of another alphabet, and ports that are none": (
@@ -153,8 +156,16 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
             "  DATA_LAKE_CONNECTION_STRING has faults: "
             "AccountKey is not base64: copy it again, with the `=` at its end; "
             "the blob endpoint is 'https://lake:99999': give an address that begins with https://\n"
-            "  COSMOS_DB_ENDPOINT is 'https://cosmos.example:https/': give the account's https:// address\n"
+            "  COSMOS_DB_ENDPOINT is no address (not shown: it may be secret): give the account's https:// address\n"
             "  COSMOS_DB_KEY is not base64: copy it again, with the `=` at its end"
+        ),
+    ),
+    "a token that no header can carry": (
+        "logging",
+        {"METRICS_TOKEN": "sesame\udcff"},
+        (
+            "the environment of logging has 1 problem:\n"
+            "  METRICS_TOKEN is no bearer token: give letters, digits and -._~+/= only"
         ),
     ),
     "a broker at a port that is none": (
@@ -284,7 +295,7 @@ def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "rabbitmq").mkdir()
     for name, text in {"rabbitmq/username": "logging-2", "rabbitmq/password": "p@s:s/w%rd\n"}.items():
         (tmp_path / name).write_text(text)
-    for name, text in {"lake": LAKE, "cosmos": "Y29zbW9z", "token": "the token"}.items():
+    for name, text in {"lake": LAKE, "cosmos": "Y29zbW9z", "token": "a-token"}.items():
         (tmp_path / name).write_text(f"{text}\n")
 
     settings = load("risk-analytics", {**GOOD, **MOUNTED})
@@ -294,7 +305,7 @@ def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert settings.lake
     assert ("lake", "a2V5") == (settings.lake.name, settings.lake.key)
     assert "Y29zbW9z" == settings.cosmos_key
-    assert "the token" == settings.metrics_token
+    assert "a-token" == settings.metrics_token
 
 
 def test_an_empty_file_is_no_secret(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ SECRETS = ("data_lake.connection_string", "cosmos_db.key", "broker.admin_passwor
 NAME = "it has 1 to 63 lower-case letters, digits and, inside, '-'"
 OBJECT = "it has 1 to 253 lower-case letters, digits and, inside, '-' and '.'"
 BY_DIGEST = "give NAME@sha256:DIGEST, 64 hexadecimal digits, as a push prints it"
+HIDDEN = "no address (not shown: it may be secret)"
 AMQP = "give amqp://HOST:5672/%2F"
 HTTP = "give http://HOST:15672"
 NETWORK = "give a network such as 10.1.2.0/24, its host bits zero"
@@ -80,7 +81,12 @@ BAD = [
         "broker.cluster and broker.connection_secret are both there: a stack has one broker",
     ),
     ("broker.amqp", "rabbitmq:5672", f"broker.amqp is 'rabbitmq:5672': {AMQP}"),
-    ("broker.amqp", "amqp://rabbitmq:amqp/", f"broker.amqp is 'amqp://rabbitmq:amqp/': {AMQP}"),
+    ("broker.amqp", "amqp://rabbitmq:amqp/", f"broker.amqp is {HIDDEN}: {AMQP}"),
+    (
+        "broker.amqp",
+        "amqp://ada:p/sesame@rabbitmq:5672/",
+        f"broker.amqp has a user or password in it: {AMQP}, the credentials are kept elsewhere",
+    ),
     (
         "broker.amqp",
         "amqp://admin:hidden@rabbitmq/%2F",
