@@ -75,16 +75,19 @@ class Ledger:
         run, etag = stored
         if run.status != "running" or (run.owner != self.owner and run.lease_until > self.clock()):
             return run
-        lease = Lease(self, run, etag)
+        lease, counts = Lease(self, run, etag), self._unreleased.pop(trigger, None) != run.attempt
         try:
-            await lease.take(counts=self._unreleased.pop(trigger, None) != run.attempt)
+            await lease.take(counts=counts)
         except LostLease:  # somebody else was quicker
             return run
+        except Retry:  # it may have been written all the same
+            self.note_unreleased(trigger, run.attempt + counts)
+            raise
         return lease
 
-    def note_unreleased(self, run: Run) -> None:
+    def note_unreleased(self, trigger: str, attempt: int) -> None:
         """Remember an attempt that was nobody's failure, and that nobody could write down; the next is the same one."""
-        self._unreleased[run.trigger] = run.attempt
+        self._unreleased[trigger] = attempt
 
     async def note_published(self, run: Run) -> bool:
         """Write down that the outcome of an ended run is out; whether nobody had, so that one worker counts the run."""
@@ -160,7 +163,7 @@ class Lease:
         except LostLease:
             pass  # it is another's by now
         except Retry:
-            self._ledger.note_unreleased(self.run)
+            self._ledger.note_unreleased(self.run.trigger, self.run.attempt)
 
     def abandon(self, why: Retry) -> None:
         """Write nothing from here on, whatever a thread that cannot be ended still tries."""

@@ -29,10 +29,15 @@ def line(level: str, **fields: Any) -> None:
 
 def failure(message: str, error: BaseException, **fields: Any) -> None:
     """One line for something nobody foresaw, with its traceback."""
-    trace = "".join(traceback.format_exception(error))
-    line("error", message=message, error=repr(error), traceback=trace, **fields)
+    line("error", message=message, error=repr(error), traceback=_trace(error), **fields)
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        line(record.levelname.lower(), logger=record.name, message=record.getMessage())
+        error = record.exc_info and record.exc_info[1]
+        trace = {"error": repr(error), "traceback": _trace(error)} if error else {}
+        line(record.levelname.lower(), logger=record.name, message=record.getMessage(), **trace)

@@ -107,9 +107,9 @@ class Published:
     @classmethod
     def by(cls, stream: Publishing) -> Published:
         unconfirmed = set(stream.unconfirmed)
-        unsure = [message for message in stream._stream if message.identity in unconfirmed]
+        unsure = [message for message in stream.messages if message.identity in unconfirmed]
         confirmed = [publication.message for publication in stream.confirmed]
-        return cls(confirmed, unsure, stream.attempts, len(stream._stream))
+        return cls(confirmed, unsure, stream.attempts, len(stream.messages))
 
     def plan(self, catalog: Catalog, found: Seen) -> Plan:
         """Everything that must be there; of what nobody knows, all that is."""

@@ -16,7 +16,7 @@ from consumers.sinks.account import parse
 from consumers.sinks.blob import AzureBlobs
 from consumers.verdicts import Retry
 from proof import expect
-from proof.compare import compare
+from proof.compare import Ledger, compare
 from proof.plan import Message
 from proof.portfolio import Envelope, encode, events
 from tests.chaos.figures import Figure
@@ -79,14 +79,28 @@ def _at(day: date, number: int) -> str:
 
 def snapshots(scene: Scene, rows: list[Event]) -> Figure:
     """All that the runs of a scene wrote against what undisturbed ones make of these rows, said from the contract."""
+    ledger = _compared(scene, rows)
+    return Figure("snapshots as undisturbed", f"{ledger.planned:,}", f"{ledger.equal:,}", ledger.true)
+
+
+def of_events(scene: Scene) -> tuple[int, int]:
+    """(snapshots that are of an event published in a scene, as it must be; others that were written in it).
+
+    How many of an event there are is up to the moments at which its runs looked into the lake.
+    """
+    messages = (message for stream in scene.streams for message in stream.messages)
+    ledger = _compared(scene, [decode(message.body) for message in messages if message.key == "risk.evaluated"])
+    return ledger.equal, len(ledger.different) + len(ledger.duplicated) + len(ledger.unexpected)
+
+
+def _compared(scene: Scene, rows: list[Event]) -> Ledger:
     planned = {}
     for event in rows:
         row = {"tenantId": event.tenant, "timestamp": event.timestamp_text, **_columns(event)}
         entry = expect.snapshot(scene.world.catalog, row)
         planned[entry.place] = entry.content
     found, before = (seen.documents[expect.SNAPSHOTS] for seen in (scene.stand.sinks.look(), scene.before))
-    ledger = compare("snapshots", planned, found, before)
-    return Figure("snapshots as undisturbed", f"{ledger.planned:,}", f"{ledger.equal:,}", ledger.true)
+    return compare("snapshots", planned, found, before)
 
 
 def _columns(event: Event) -> dict[str, Any]:

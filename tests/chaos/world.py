@@ -141,7 +141,6 @@ class Scene:
         self.before: Seen = self.stand.sinks.look()
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.streams: list[Publishing] = []
-        self.messages: list[Message] = []
         self.ended_alone = 0
         self.log = Log(world.home, SERVICES)
         world.heard()

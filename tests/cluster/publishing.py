@@ -51,12 +51,12 @@ WINDOW = Window.before(FIRST)
 class Stream(threading.Thread):
     """Publishes in order at `rate` events/s, which may be changed at any time; `confirmed` grows as it goes."""
 
-    def __init__(self, amqp: str, exchange: str, stream: Sequence[Message], rate: float) -> None:
+    def __init__(self, amqp: str, exchange: str, messages: Sequence[Message], rate: float) -> None:
         super().__init__(name="stream", daemon=True)
         self.rate = rate
         self.confirmed: list[Publication] = []
         self.unconfirmed: list[str] = []
-        self._amqp, self._exchange, self._stream = amqp, exchange, stream
+        self._amqp, self._exchange, self.messages = amqp, exchange, messages
 
     def run(self) -> None:
         asyncio.run(self._publish())
@@ -69,7 +69,7 @@ class Stream(threading.Thread):
         publisher, places = ConfirmedPublisher(Broker(self._amqp), "stream"), asyncio.Semaphore(IN_FLIGHT)
         due = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for message in self._stream:
+            for message in self.messages:
                 due = max(due, time.monotonic() - 1) + 1 / self.rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 await places.acquire()

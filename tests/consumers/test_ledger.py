@@ -90,10 +90,10 @@ class Early:
 
 
 class Failing:
-    """A store whose next writes over a document fail."""
+    """A store whose next writes over a document fail, or have been `written` when their answer is lost."""
 
-    def __init__(self, documents: Documents, times: int) -> None:
-        self._documents, self.left = documents, times
+    def __init__(self, documents: Documents, times: int, *, written: bool = False) -> None:
+        self._documents, self.left, self._written = documents, times, written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._documents, name)
@@ -101,6 +101,8 @@ class Failing:
     async def replace(self, container: str, document: Document, etag: str) -> str:
         if self.left:
             self.left -= 1
+            if self._written:
+                await self._documents.replace(container, document, etag)
             raise Retry(Later.SINK_UNAVAILABLE, "down")
         return await self._documents.replace(container, document, etag)
 
@@ -230,6 +232,22 @@ def test_a_released_run_is_taken_at_once_and_as_the_same_attempt(story: Story) -
             lease = await two.take(two.b)
             assert (1, "b") == (lease.run.attempt, lease.run.owner)
             await lease.release()
+
+    story(tell)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["not written", "written, the answer lost"])
+def test_a_run_that_could_not_be_taken_was_not_attempted(story: Story, written: bool) -> None:
+    """However often the ledger fails right then: nothing ran, so that nothing counts."""
+
+    async def tell(two: Pair) -> None:
+        await two.take(two.a)
+        worker = two.ledger("a", documents=Failing(two.documents, MOST_ATTEMPTS, written=written))
+        for _ in range(MOST_ATTEMPTS):
+            with pytest.raises(Retry, match="down"):
+                await worker.claim(two.job, "t")
+
+        assert 2 == (await two.take(worker)).run.attempt
 
     story(tell)
 

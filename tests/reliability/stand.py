@@ -100,7 +100,7 @@ class Stand:
         return process
 
     def held(self) -> dict[str, int]:
-        """Messages by queue, those between two tries included, by figures up to STALE seconds old."""
+        """Messages by queue, those between two tries included; the figures are a statistics interval old at most."""
         names = [queue.name for queue in self.catalog.queues]
         return {name: self.api.get(f"queues/%2F/{name}").get("messages", 1) for name in names}
 
