@@ -61,7 +61,7 @@ test-cluster: ## 20,000 events through stack dev on a real node: rolled, scaled,
 .PHONY: chaos
 chaos: ## Disturb everything and count what is lost or doubled; SEED=7, SCALE=0.02 for a small one, ONLY=1,5
 	@python3 -m tools --all
-	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) $(if $(ONLY),--only $(ONLY))
+	timeout --foreground 4h $(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(SCALE),--scale $(SCALE)) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: defences
 defences: ## Take out each defence of docs/reliability.md in a copy and see its test fail, up to 17 minutes

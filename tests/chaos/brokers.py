@@ -20,7 +20,7 @@ from tests.cluster.publishing import FIRST
 
 BACK_WITHIN = 5.0  # seconds after the broker answers again
 QUIET = FIRST - timedelta(days=300)  # a day without events, so that a run over it is soon over
-SOME = 50  # events; enough for each queue to have one of them
+ENOUGH = 50  # events, for each queue to have one of them
 NOTICED_WITHIN = 3 * HEARTBEAT + 2.0  # seconds; two looks of the consumers, and the time to say so
 
 
@@ -39,10 +39,10 @@ def restarted(lab: Lab, world: World) -> Row:
             scene.settle()
         scene.end_all()
         return Row(
-            f"{restarts} restarts, {SOME} events and a run after each",
+            f"{restarts} restarts, {ENOUGH} events and a run after each",
             [
                 *fates(scene.account()),
-                none("connected but idle, until a heartbeat would tell", idle),
+                none(f"connected but idle for {NOTICED_WITHIN:g} s", idle),
                 none("ended by themselves", scene.ended_alone),
                 at_most("slowest to consume again", lab.within(BACK_WITHIN), slowest),
                 at_most("slowest to write what came then", lab.within(BACK_WITHIN), writing),
@@ -113,7 +113,7 @@ def _cut_off(scene: Scene, since: datetime, how: str = "") -> set[str]:
 def _writing(scene: Scene) -> float:
     """Seconds from now until each queue has something written that is published now, by the log's times."""
     began = datetime.now(UTC)
-    scene.preload([*scene.world.take(SOME), scene.world.trigger(QUIET)])
+    scene.preload([*scene.world.take(ENOUGH), scene.world.trigger(QUIET)])
     written = scene.log.first("queue", dict.fromkeys(_queues(scene), began), verdict="written")
     return (max(written.values()) - began).total_seconds()
 

@@ -99,8 +99,8 @@ def _compared(scene: Scene, rows: list[Event]) -> Ledger:
         row = {"tenantId": event.tenant, "timestamp": event.timestamp_text, **_columns(event)}
         entry = expect.snapshot(scene.world.catalog, row)
         planned[entry.place] = entry.content
-    found, before = (seen.documents[expect.SNAPSHOTS] for seen in (scene.stand.sinks.look(), scene.before))
-    return compare("snapshots", planned, found, before)
+    found = scene.stand.sinks.database.contents(scene.world.catalog.store(expect.SNAPSHOTS))
+    return compare("snapshots", planned, found, scene.before.documents[expect.SNAPSHOTS])
 
 
 def _columns(event: Event) -> dict[str, Any]:
