@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 
+from tests.brokers import SLOWER
 from tests.chaos.campaign import Lab
 from tests.chaos.figures import Figure, Row, at_most, fates
 from tests.chaos.world import SERVICES, Scene, World
 
 EVERY = 1.0  # seconds between two looks
 MOST = 130.0  # MB
-PATIENCE, SLOWEST = 120.0, 50.0  # seconds, and events/s below which a machine is too slow for this
+PATIENCE, SLOWEST = 120.0, 50.0  # seconds, and events/s; `SLOWER` than that, and something has stopped
 FLAT = 10.0  # MB per 100,000 events; what allocators keep back moves by some MB on the way
 
 
@@ -24,7 +25,7 @@ def flat(lab: Lab, world: World) -> Row:
             scene.start(name)
         scene.consuming()
         stream = scene.publish(world.mixed(count), 1_000)
-        until = time.monotonic() + PATIENCE + count / SLOWEST
+        until = time.monotonic() + SLOWER * (PATIENCE + count / SLOWEST)
         while not (stream.done and not world.ready()):
             assert time.monotonic() < until, f"{world.ready():,} events still wait: {scene.stand.held()}"
             time.sleep(EVERY)
